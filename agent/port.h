@@ -1,0 +1,82 @@
+#ifndef PAG_AGENT_PORT_H
+#define PAG_AGENT_PORT_H
+
+#include <pagurus/errors.h>
+#include <pagurus/types.h>
+
+#include "core/crypto.h"
+
+/*
+ * What a board must supply. One const struct of functions, first argument the port's own context. No function blocks
+ * longer than PAG_PORT_BLOCK_MS except erase and those that say so; nothing allocates on behalf of the agent.
+ * docs/porting/ has a page a board.
+ */
+
+enum { PAG_PORT_BLOCK_MS = 50 };
+
+/* Flash areas the agent uses. NOR rules: erase sets whole sectors to 0xFF, program only clears bits. */
+enum pag_area {
+    PAG_AREA_JOURNAL, /* two sectors: boot journal (core/journal.h) */
+    PAG_AREA_TRUST,   /* two sectors: trust set, each with length, version and CRC (agent/trust_store.h) */
+    PAG_AREA_CONFIG,  /* two sectors: identity, certificate, key, settings */
+    PAG_AREA_SLOT_A,
+    PAG_AREA_SLOT_B,
+    PAG_AREA_COUNT,
+};
+
+struct pag_flash {
+    uint32_t sector_bytes;               /* erase unit, 4096 on every supported part */
+    uint32_t area_bytes[PAG_AREA_COUNT]; /* multiples of sector_bytes; a slot's last sector is for the manifest */
+    /* off and n multiples of sector_bytes. PAG_E_RANGE outside the area, PAG_E_IO when the part failed. */
+    enum pag_err (*erase)(void *ctx, enum pag_area area, uint32_t off, uint32_t n);
+    /* off and data.n multiples of 4; does not cross the area's end. */
+    enum pag_err (*program)(void *ctx, enum pag_area area, uint32_t off, struct pag_span data);
+    enum pag_err (*read)(void *ctx, enum pag_area area, uint32_t off, uint8_t *out, uint32_t n);
+};
+
+/*
+ * One stream connection (TCP, or TLS with the device's certificate). Non-blocking: PAG_E_AGAIN means call again later.
+ * The port verifies the server against the CA of struct pag_net_trust and the host name against its SAN.
+ */
+struct pag_conn {
+    void *p; /* the port's */
+};
+
+struct pag_net_trust {
+    struct pag_span ca;          /* PEM or DER of the pinned CA */
+    struct pag_span certificate; /* the device's, DER; empty before enrolment */
+    struct pag_span key;         /* the device's private key, DER (SEC 1 or PKCS#8); empty before enrolment */
+    uint64_t clock_floor;        /* Unix s; used for certificate dates when there is no time source */
+};
+
+struct pag_net {
+    /* Starts connecting. trust NULL: plain TCP. The spans stay valid until close. PAG_E_NO_MEMORY, PAG_E_IO. */
+    enum pag_err (*open)(void *ctx, const char *host, uint16_t port, const struct pag_net_trust *trust,
+                         struct pag_conn *out);
+    /* PAG_OK connected (and verified), PAG_E_AGAIN, PAG_E_TLS refused, PAG_E_IO, PAG_E_TIMEOUT. */
+    enum pag_err (*ready)(void *ctx, struct pag_conn *c);
+    /* *n: in: bytes wanted; out: bytes moved (>0 on PAG_OK). PAG_E_AGAIN, PAG_E_CLOSED, PAG_E_IO. */
+    enum pag_err (*read)(void *ctx, struct pag_conn *c, uint8_t *out, size_t *n);
+    enum pag_err (*write)(void *ctx, struct pag_conn *c, const uint8_t *data, size_t *n);
+    void (*close)(void *ctx, struct pag_conn *c); /* also half-open ones; c->p is NULL afterwards */
+};
+
+struct pag_port {
+    void *ctx;
+    struct pag_flash flash;
+    struct pag_net net;
+    const struct pag_crypto *crypto;
+    uint32_t (*now_ms)(void *ctx);      /* monotonic, wraps */
+    uint64_t (*now_unix_s)(void *ctx);  /* 0 while unknown */
+    void (*random)(void *ctx, uint8_t *out, size_t n); /* hardware quality */
+    /* New P-256 key and PKCS#10 for subject CN=id (the server sets the real subject). May take seconds. */
+    enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
+    void (*reboot)(void *ctx);          /* boots what the journal says; may return in tests and in the simulator */
+    void (*feed_watchdog)(void *ctx);
+    void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
+    /* figures for status, 0 when unknown */
+    int32_t (*rssi_dbm)(void *ctx);
+    uint32_t (*free_heap)(void *ctx);
+};
+
+#endif
