@@ -7,9 +7,9 @@
 #include "core/crypto.h"
 
 /*
- * What a board must supply. One const struct of functions, first argument the port's own context. No function blocks
- * longer than PAG_PORT_BLOCK_MS except erase and those that say so; nothing allocates on behalf of the agent.
- * docs/porting/ has a page a board.
+ * What a board must supply. One const struct of functions, first argument the port's own context. No function
+ * blocks longer than PAG_PORT_BLOCK_MS except erase and those that say so; nothing allocates on behalf of the
+ * agent. docs/porting/ has a page a board.
  */
 
 enum { PAG_PORT_BLOCK_MS = 50 };
@@ -25,8 +25,9 @@ enum pag_area {
 };
 
 struct pag_flash {
-    uint32_t sector_bytes;               /* erase unit, 4096 on every supported part */
-    uint32_t area_bytes[PAG_AREA_COUNT]; /* multiples of sector_bytes; a slot's last sector is for the manifest */
+    uint32_t sector_bytes; /* erase unit, 4096 on every supported part */
+    uint32_t
+        area_bytes[PAG_AREA_COUNT]; /* multiples of sector_bytes; a slot's last sector is for the manifest */
     /* off and n multiples of sector_bytes. PAG_E_RANGE outside the area, PAG_E_IO when the part failed. */
     enum pag_err (*erase)(void *ctx, enum pag_area area, uint32_t off, uint32_t n);
     /* off and data.n multiples of 4; does not cross the area's end. */
@@ -35,8 +36,9 @@ struct pag_flash {
 };
 
 /*
- * One stream connection (TCP, or TLS with the device's certificate). Non-blocking: PAG_E_AGAIN means call again later.
- * The port verifies the server against the CA of struct pag_net_trust and the host name against its SAN.
+ * One stream connection (TCP, or TLS with the device's certificate). Non-blocking: PAG_E_AGAIN means call
+ * again later. The port verifies the server against the CA of struct pag_net_trust and the host name against
+ * its SAN.
  */
 struct pag_conn {
     void *p; /* the port's */
@@ -50,7 +52,8 @@ struct pag_net_trust {
 };
 
 struct pag_net {
-    /* Starts connecting. trust NULL: plain TCP. The spans stay valid until close. PAG_E_NO_MEMORY, PAG_E_IO. */
+    /* Starts connecting. trust NULL: plain TCP. The spans stay valid until close. PAG_E_NO_MEMORY, PAG_E_IO.
+     */
     enum pag_err (*open)(void *ctx, const char *host, uint16_t port, const struct pag_net_trust *trust,
                          struct pag_conn *out);
     /* PAG_OK connected (and verified), PAG_E_AGAIN, PAG_E_TLS refused, PAG_E_IO, PAG_E_TIMEOUT. */
@@ -66,12 +69,12 @@ struct pag_port {
     struct pag_flash flash;
     struct pag_net net;
     const struct pag_crypto *crypto;
-    uint32_t (*now_ms)(void *ctx);      /* monotonic, wraps */
-    uint64_t (*now_unix_s)(void *ctx);  /* 0 while unknown */
+    uint32_t (*now_ms)(void *ctx);                     /* monotonic, wraps */
+    uint64_t (*now_unix_s)(void *ctx);                 /* 0 while unknown */
     void (*random)(void *ctx, uint8_t *out, size_t n); /* hardware quality */
     /* New P-256 key and PKCS#10 for subject CN=id (the server sets the real subject). May take seconds. */
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
-    void (*reboot)(void *ctx);          /* boots what the journal says; may return in tests and in the simulator */
+    void (*reboot)(void *ctx); /* boots what the journal says; may return in tests and in the simulator */
     void (*feed_watchdog)(void *ctx);
     void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
     /* figures for status, 0 when unknown */

@@ -6,7 +6,7 @@
 
 /* ---- spans ---- */
 struct pag_span pag_span_of(const void *p, size_t n);
-struct pag_span pag_span_str(const char *text);       /* without the NUL; NULL gives the empty span */
+struct pag_span pag_span_str(const char *text); /* without the NUL; NULL gives the empty span */
 bool pag_span_eq(struct pag_span a, struct pag_span b);
 bool pag_span_eq_str(struct pag_span a, const char *text);
 bool pag_span_eq_nocase(struct pag_span a, const char *text); /* ASCII only */
@@ -48,13 +48,16 @@ enum pag_err pag_parse_u32(struct pag_span s, uint32_t *out);
 enum pag_err pag_parse_u64(struct pag_span s, uint64_t *out);
 enum pag_err pag_parse_hex(struct pag_span s, uint8_t *out, size_t n); /* exactly 2n digits, either case */
 
-/* Copies s into a NUL-terminated array of cap bytes. PAG_E_SPACE if it does not fit, PAG_E_SYNTAX on a NUL inside. */
+/* Copies s into a NUL-terminated array of cap bytes. PAG_E_SPACE if it does not fit, PAG_E_SYNTAX on a NUL
+ * inside. */
 enum pag_err pag_text_copy(char *dst, size_t cap, struct pag_span s);
 
-/* CRC-32 (IEEE 802.3, reflected, init and final xor 0xFFFFFFFF); crc = 0 to start, or the last result to go on. */
+/* CRC-32 (IEEE 802.3, reflected, init and final xor 0xFFFFFFFF); crc = 0 to start, or the last result to go
+ * on. */
 uint32_t pag_crc32(uint32_t crc, struct pag_span s);
 
-/* SipHash-2-4 is host/; this one is stable across builds, for buckets and shards, not for hostile keys. FNV-1a. */
+/* SipHash-2-4 is host/; this one is stable across builds, for buckets and shards, not for hostile keys.
+ * FNV-1a. */
 uint32_t pag_hash32(struct pag_span s, uint32_t salt);
 
 /* ---- identifiers ---- */

@@ -5,10 +5,10 @@
 #include <pagurus/types.h>
 
 /*
- * Deterministic CBOR (RFC 8949 4.2.1), the subset that every Pagurus format uses: unsigned, negative, byte string,
- * text string (UTF-8 checked), array, map, tag, true/false/null. The reader refuses (PAG_E_SYNTAX) anything else:
- * indefinite lengths, floats, long-form integers, unsorted or duplicate map keys, depth over PAG_CBOR_DEPTH.
- * Zero-copy: strings are spans into the input. No recursion, no allocation.
+ * Deterministic CBOR (RFC 8949 4.2.1), the subset that every Pagurus format uses: unsigned, negative, byte
+ * string, text string (UTF-8 checked), array, map, tag, true/false/null. The reader refuses (PAG_E_SYNTAX)
+ * anything else: indefinite lengths, floats, long-form integers, unsorted or duplicate map keys, depth over
+ * PAG_CBOR_DEPTH. Zero-copy: strings are spans into the input. No recursion, no allocation.
  */
 
 enum { PAG_CBOR_DEPTH = 8 };
@@ -32,7 +32,7 @@ struct pag_cbor_reader {
 
 struct pag_cbor_item {
     enum pag_cbor_type type;
-    uint64_t value;        /* UINT; TAG number; count of ARRAY elements or MAP pairs; BOOL 0/1; NEGINT n of -1-n */
+    uint64_t value; /* UINT; TAG number; count of ARRAY elements or MAP pairs; BOOL 0/1; NEGINT n of -1-n */
     struct pag_span bytes; /* BYTES, TEXT */
 };
 
@@ -42,7 +42,8 @@ struct pag_cbor_reader pag_cbor_read(struct pag_span in);
 enum pag_err pag_cbor_next(struct pag_cbor_reader *r, struct pag_cbor_item *out);
 
 /* Typed shorthands; PAG_E_SYNTAX if the next item is of another type. */
-enum pag_err pag_cbor_get_uint(struct pag_cbor_reader *r, uint64_t max, uint64_t *out); /* PAG_E_RANGE over max */
+enum pag_err pag_cbor_get_uint(struct pag_cbor_reader *r, uint64_t max,
+                               uint64_t *out); /* PAG_E_RANGE over max */
 enum pag_err pag_cbor_get_int(struct pag_cbor_reader *r, int64_t *out);
 enum pag_err pag_cbor_get_bool(struct pag_cbor_reader *r, bool *out);
 enum pag_err pag_cbor_get_bytes(struct pag_cbor_reader *r, size_t min, size_t max, struct pag_span *out);
@@ -90,7 +91,8 @@ void pag_cbor_put_null(struct pag_cbor_writer *w);
 void pag_cbor_put_bytes(struct pag_cbor_writer *w, struct pag_span s);
 void pag_cbor_put_text(struct pag_cbor_writer *w, struct pag_span s);
 void pag_cbor_put_array(struct pag_cbor_writer *w, size_t count);
-void pag_cbor_put_map(struct pag_cbor_writer *w, size_t pairs); /* the caller writes keys in ascending order */
+void pag_cbor_put_map(struct pag_cbor_writer *w,
+                      size_t pairs); /* the caller writes keys in ascending order */
 void pag_cbor_put_tag(struct pag_cbor_writer *w, uint64_t tag);
 void pag_cbor_put_raw(struct pag_cbor_writer *w, struct pag_span encoded);
 

@@ -96,39 +96,45 @@ struct pag_manifest {
 };
 
 /* Signs the SHA-256 of a COSE Sig_structure. Hosts only; ctx is the signer's. out: r||s. */
-typedef enum pag_err (*pag_sign_fn)(void *ctx, const uint8_t digest[PAG_SHA256_BYTES], uint8_t out[PAG_P256_SIG_BYTES]);
+typedef enum pag_err (*pag_sign_fn)(void *ctx, const uint8_t digest[PAG_SHA256_BYTES],
+                                    uint8_t out[PAG_P256_SIG_BYTES]);
 
-/* Writes the signed object. m->key_id names the signer. PAG_E_SPACE over 512 bytes, PAG_E_RANGE for a bad field. */
-enum pag_err pag_manifest_sign(const struct pag_crypto *crypto, const struct pag_manifest *m, pag_sign_fn sign,
-                               void *ctx, struct pag_buf *out, struct pag_fail *why);
+/* Writes the signed object. m->key_id names the signer. PAG_E_SPACE over 512 bytes, PAG_E_RANGE for a bad
+ * field. */
+enum pag_err pag_manifest_sign(const struct pag_crypto *crypto, const struct pag_manifest *m,
+                               pag_sign_fn sign, void *ctx, struct pag_buf *out, struct pag_fail *why);
 
 /* Parses without checking the signature: for display and for looking up the key. Strict as the spec. */
 enum pag_err pag_manifest_parse(struct pag_span cose, struct pag_manifest *out, struct pag_fail *why);
 
-/* Parses and verifies against trust: key listed for release with the role of the manifest's kind and its epoch range. */
-enum pag_err pag_manifest_verify(const struct pag_crypto *crypto, struct pag_span cose, const struct pag_trust_set *trust,
-                                 struct pag_manifest *out, struct pag_fail *why);
+/* Parses and verifies against trust: key listed for release with the role of the manifest's kind and its
+ * epoch range. */
+enum pag_err pag_manifest_verify(const struct pag_crypto *crypto, struct pag_span cose,
+                                 const struct pag_trust_set *trust, struct pag_manifest *out,
+                                 struct pag_fail *why);
 
 /* What a device is and holds, to judge a verified manifest against. */
 struct pag_manifest_target {
     uint8_t product[PAG_PRODUCT_ID_BYTES];
     struct pag_hardware_id hardware;
     enum pag_chip chip;
-    const char *image;      /* name of the slot being written ("firmware") */
-    uint32_t epoch;         /* security epoch in force */
-    uint32_t sequence;      /* of the installed image, 0 = none */
+    const char *image; /* name of the slot being written ("firmware") */
+    uint32_t epoch;    /* security epoch in force */
+    uint32_t sequence; /* of the installed image, 0 = none */
     uint32_t trust_version;
-    uint32_t slot_bytes;    /* room for the payload */
-    uint64_t now_unix_s;    /* clock floor, 0 = unknown */
+    uint32_t slot_bytes; /* room for the payload */
+    uint64_t now_unix_s; /* clock floor, 0 = unknown */
     bool has_layout;
     uint8_t layout[4];
     /* digest of the installed image; an equal manifest is PAG_E_EXISTS (nothing to do) */
     uint8_t installed[PAG_SHA256_BYTES];
-    /* verified rollback permit, or NULL: allows sequence == permit->sequence although lower (docs/spec/manifest.md) */
+    /* verified rollback permit, or NULL: allows sequence == permit->sequence although lower
+     * (docs/spec/manifest.md) */
     const struct pag_manifest *permit;
 };
 
 /* The device's rules in the order of security.md 3.3. PAG_OK, or the error with *why. */
-enum pag_err pag_manifest_admit(const struct pag_manifest *m, const struct pag_manifest_target *t, struct pag_fail *why);
+enum pag_err pag_manifest_admit(const struct pag_manifest *m, const struct pag_manifest_target *t,
+                                struct pag_fail *why);
 
 #endif

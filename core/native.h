@@ -5,9 +5,10 @@
 #include <pagurus/types.h>
 
 /*
- * Messages of the native v1 device protocol, both directions, both ends: docs/spec/native.md. Deterministic CBOR maps
- * with unsigned keys. Unknown keys >= 64 are skipped, below 64 refused. Spans of a decoded message point into the input.
- * Each has _put (append to buf; PAG_E_SPACE, PAG_E_RANGE) and _get (strict; PAG_E_SYNTAX, PAG_E_RANGE, PAG_E_SHORT).
+ * Messages of the native v1 device protocol, both directions, both ends: docs/spec/native.md. Deterministic
+ * CBOR maps with unsigned keys. Unknown keys >= 64 are skipped, below 64 refused. Spans of a decoded message
+ * point into the input. Each has _put (append to buf; PAG_E_SPACE, PAG_E_RANGE) and _get (strict;
+ * PAG_E_SYNTAX, PAG_E_RANGE, PAG_E_SHORT).
  */
 
 enum { PAG_NATIVE_MAX = 4096 }; /* largest message either side accepts, enroll reply included */
@@ -42,14 +43,14 @@ struct pag_native_check {           /* key */
     uint32_t boot_count;            /* 11: for clone detection */
     bool has_nonce;                 /* 12: asks for a freshness token */
     struct pag_span nonce;
-    uint32_t capabilities;          /* 13: bit 0 Range, 1 gzip, 2 delta */
-    struct pag_span last_failed;    /* 14: 32 bytes, digest of the blacklisted image, or empty */
+    uint32_t capabilities;       /* 13: bit 0 Range, 1 gzip, 2 delta */
+    struct pag_span last_failed; /* 14: 32 bytes, digest of the blacklisted image, or empty */
 };
 enum pag_err pag_native_check_put(struct pag_buf *out, const struct pag_native_check *m);
 enum pag_err pag_native_check_get(struct pag_span in, struct pag_native_check *m);
 
 enum pag_command_kind {
-    PAG_COMMAND_CHECK = 1,    /* look now */
+    PAG_COMMAND_CHECK = 1, /* look now */
     PAG_COMMAND_REBOOT = 2,
     PAG_COMMAND_IDENTIFY = 3, /* blink */
     PAG_COMMAND_CONFIG = 4,   /* arg: text of key=value lines for the application */
@@ -74,16 +75,16 @@ enum pag_err pag_native_result_put(struct pag_buf *out, const struct pag_native_
 enum pag_err pag_native_result_get(struct pag_span in, struct pag_native_result *m);
 
 enum { PAG_NATIVE_COMMANDS_MAX = 4 };
-struct pag_native_offer {          /* reply 200 to a check */
+struct pag_native_offer { /* reply 200 to a check */
     bool has_manifest;
-    uint32_t action_id;            /* 1: positive 31 bits, with a manifest */
-    struct pag_span manifest;      /* 2: COSE_Sign1 */
-    uint32_t poll_s;               /* 3: next check in seconds */
-    struct pag_span token;         /* 4: freshness token, or empty */
-    uint32_t trust_version;        /* 5: newest trust set on the server; fetch GET /v1/trust/<n> when higher */
-    uint8_t command_n;             /* 6: array of commands */
+    uint32_t action_id;       /* 1: positive 31 bits, with a manifest */
+    struct pag_span manifest; /* 2: COSE_Sign1 */
+    uint32_t poll_s;          /* 3: next check in seconds */
+    struct pag_span token;    /* 4: freshness token, or empty */
+    uint32_t trust_version;   /* 5: newest trust set on the server; fetch GET /v1/trust/<n> when higher */
+    uint8_t command_n;        /* 6: array of commands */
     struct pag_native_command command[PAG_NATIVE_COMMANDS_MAX];
-    struct pag_span permit;        /* 7: rollback permit (COSE_Sign1), or empty */
+    struct pag_span permit; /* 7: rollback permit (COSE_Sign1), or empty */
 };
 enum pag_err pag_native_offer_put(struct pag_buf *out, const struct pag_native_offer *m);
 enum pag_err pag_native_offer_get(struct pag_span in, struct pag_native_offer *m);
@@ -112,14 +113,14 @@ struct pag_native_enroll {
 enum pag_err pag_native_enroll_put(struct pag_buf *out, const struct pag_native_enroll *m);
 enum pag_err pag_native_enroll_get(struct pag_span in, struct pag_native_enroll *m);
 
-struct pag_native_enrolled {       /* reply 200 to an enroll */
-    struct pag_span device_id;     /* 1: text */
-    struct pag_span certificate;   /* 2: DER leaf */
-    struct pag_span issuer;        /* 3: DER of the device issuing CA */
-    struct pag_span product;       /* 4: 8 bytes */
-    struct pag_span mqtt_host;     /* 5: text */
-    uint16_t mqtt_port;            /* 6 */
-    uint32_t trust_version;        /* 7: newest */
+struct pag_native_enrolled {     /* reply 200 to an enroll */
+    struct pag_span device_id;   /* 1: text */
+    struct pag_span certificate; /* 2: DER leaf */
+    struct pag_span issuer;      /* 3: DER of the device issuing CA */
+    struct pag_span product;     /* 4: 8 bytes */
+    struct pag_span mqtt_host;   /* 5: text */
+    uint16_t mqtt_port;          /* 6 */
+    uint32_t trust_version;      /* 7: newest */
 };
 enum pag_err pag_native_enrolled_put(struct pag_buf *out, const struct pag_native_enrolled *m);
 enum pag_err pag_native_enrolled_get(struct pag_span in, struct pag_native_enrolled *m);

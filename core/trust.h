@@ -7,15 +7,15 @@
 #include "core/crypto.h"
 
 /*
- * Trust set: which keys may sign what for a product; a chain of versions, each signed by enough roots of the old and
- * of the new set (TUF 5.3). COSE_Sign (tag 98). docs/spec/trust-set.md. At most PAG_TRUST_MAX bytes.
+ * Trust set: which keys may sign what for a product; a chain of versions, each signed by enough roots of the
+ * old and of the new set (TUF 5.3). COSE_Sign (tag 98). docs/spec/trust-set.md. At most PAG_TRUST_MAX bytes.
  */
 
 enum {
     PAG_TRUST_MAX = 1536,
     PAG_TRUST_ROOTS_MAX = 5,
-    PAG_TRUST_KEYS_MAX = 6,    /* release keys */
-    PAG_TRUST_ONLINE_MAX = 2,  /* delta keys, freshness keys: each */
+    PAG_TRUST_KEYS_MAX = 6,   /* release keys */
+    PAG_TRUST_ONLINE_MAX = 2, /* delta keys, freshness keys: each */
 };
 
 struct pag_trust_key {
@@ -39,7 +39,7 @@ struct pag_trust_set {
     struct pag_trust_key delta[PAG_TRUST_ONLINE_MAX];
     uint8_t freshness_n;
     struct pag_trust_key freshness[PAG_TRUST_ONLINE_MAX];
-    uint64_t expires_at; /* Unix s, 0 = never */
+    uint64_t expires_at;                /* Unix s, 0 = never */
     uint8_t previous[PAG_SHA256_BYTES]; /* SHA-256 of the previous set's bytes; zeros for version 1 */
 };
 
@@ -47,30 +47,35 @@ struct pag_trust_set {
 enum pag_err pag_trust_parse(struct pag_span cose, struct pag_trust_set *out, struct pag_fail *why);
 
 /*
- * First set of a device: signed by at least its own root_threshold of its own roots, and its SHA-256 equals pinned
- * (NULL: not pinned; only for tools that show a set).
+ * First set of a device: signed by at least its own root_threshold of its own roots, and its SHA-256 equals
+ * pinned (NULL: not pinned; only for tools that show a set).
  */
 enum pag_err pag_trust_accept_first(const struct pag_crypto *crypto, struct pag_span cose,
                                     const uint8_t pinned[PAG_SHA256_BYTES], struct pag_trust_set *out,
                                     struct pag_fail *why);
 
 /*
- * Next set: version = old + 1, same product, previous = SHA-256 of the old bytes, >= threshold distinct roots of old
- * and of new signed it. old_digest: SHA-256 of the old set's bytes. PAG_E_STALE for a version <= old's.
+ * Next set: version = old + 1, same product, previous = SHA-256 of the old bytes, >= threshold distinct roots
+ * of old and of new signed it. old_digest: SHA-256 of the old set's bytes. PAG_E_STALE for a version <=
+ * old's.
  */
 enum pag_err pag_trust_accept_next(const struct pag_crypto *crypto, const struct pag_trust_set *old,
                                    const uint8_t old_digest[PAG_SHA256_BYTES], struct pag_span cose,
                                    struct pag_trust_set *out, struct pag_fail *why);
 
 /* The release key with that id that may sign this kind at this epoch, or NULL. */
-const struct pag_trust_key *pag_trust_release_key(const struct pag_trust_set *t, const uint8_t id[PAG_KEY_ID_BYTES],
-                                                  uint32_t kind, uint32_t epoch);
+const struct pag_trust_key *pag_trust_release_key(const struct pag_trust_set *t,
+                                                  const uint8_t id[PAG_KEY_ID_BYTES], uint32_t kind,
+                                                  uint32_t epoch);
 
-/* Makes the unsigned payload; sign with pag_trust_signer_add for each root, then pag_trust_finish. Hosts only. */
+/* Makes the unsigned payload; sign with pag_trust_signer_add for each root, then pag_trust_finish. Hosts
+ * only. */
 enum pag_err pag_trust_payload(const struct pag_trust_set *t, struct pag_buf *payload, struct pag_fail *why);
-/* The digest that root key_id must sign: SHA-256 of Sig_structure "Signature" (RFC 9052 4.4) for that signer. */
+/* The digest that root key_id must sign: SHA-256 of Sig_structure "Signature" (RFC 9052 4.4) for that signer.
+ */
 enum pag_err pag_trust_signing_digest(const struct pag_crypto *crypto, struct pag_span payload,
-                                      const uint8_t key_id[PAG_KEY_ID_BYTES], uint8_t digest[PAG_SHA256_BYTES]);
+                                      const uint8_t key_id[PAG_KEY_ID_BYTES],
+                                      uint8_t digest[PAG_SHA256_BYTES]);
 struct pag_trust_signature {
     uint8_t key_id[PAG_KEY_ID_BYTES];
     uint8_t sig[PAG_P256_SIG_BYTES];
@@ -91,10 +96,11 @@ struct pag_token {
     uint8_t key_id[PAG_KEY_ID_BYTES];
 };
 enum pag_err pag_token_sign(const struct pag_crypto *crypto, const struct pag_token *t,
-                            enum pag_err (*sign)(void *ctx, const uint8_t digest[32], uint8_t out[64]), void *ctx,
-                            struct pag_buf *out);
+                            enum pag_err (*sign)(void *ctx, const uint8_t digest[32], uint8_t out[64]),
+                            void *ctx, struct pag_buf *out);
 /* Checks key, signature, product and nonce. PAG_E_STALE for another nonce. */
-enum pag_err pag_token_verify(const struct pag_crypto *crypto, struct pag_span cose, const struct pag_trust_set *trust,
-                              const uint8_t nonce[PAG_NONCE_BYTES], struct pag_token *out, struct pag_fail *why);
+enum pag_err pag_token_verify(const struct pag_crypto *crypto, struct pag_span cose,
+                              const struct pag_trust_set *trust, const uint8_t nonce[PAG_NONCE_BYTES],
+                              struct pag_token *out, struct pag_fail *why);
 
 #endif

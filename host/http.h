@@ -10,9 +10,10 @@
 #include "host/tls.h"
 
 /*
- * HTTP/1.1 server core (RFC 9110, 9112), also for HTTP/1.0 clients. It knows routes, limits, conditional and range
- * requests; it knows nothing of devices. One pag_http (an immutable description of a listener) is shared by all network
- * threads; each thread attaches it to its own loop (SO_REUSEPORT). A request lives on one thread from parse to reply.
+ * HTTP/1.1 server core (RFC 9110, 9112), also for HTTP/1.0 clients. It knows routes, limits, conditional and
+ * range requests; it knows nothing of devices. One pag_http (an immutable description of a listener) is
+ * shared by all network threads; each thread attaches it to its own loop (SO_REUSEPORT). A request lives on
+ * one thread from parse to reply.
  */
 
 enum pag_http_method {
@@ -35,25 +36,25 @@ struct pag_http_route;
 
 struct pag_http_request {
     enum pag_http_method method;
-    uint8_t minor;            /* HTTP/1.<minor> */
-    struct pag_span target;   /* as sent */
-    struct pag_span path;     /* before '?', as sent (not decoded) */
-    struct pag_span query;    /* after the first '?', as sent */
+    uint8_t minor;                              /* HTTP/1.<minor> */
+    struct pag_span target;                     /* as sent */
+    struct pag_span path;                       /* before '?', as sent (not decoded) */
+    struct pag_span query;                      /* after the first '?', as sent */
     struct pag_span param[PAG_HTTP_PARAMS_MAX]; /* what the {…} of the route matched, not decoded */
     struct pag_http_header header[PAG_HTTP_HEADERS_MAX];
     size_t header_n;
-    struct pag_span body;     /* PAG_BODY_MEMORY; complete */
-    int body_fd;              /* PAG_BODY_FILE: unlinked or temp file positioned at 0, else -1; the core closes it */
+    struct pag_span body; /* PAG_BODY_MEMORY; complete */
+    int body_fd; /* PAG_BODY_FILE: unlinked or temp file positioned at 0, else -1; the core closes it */
     uint64_t body_bytes;
     uint8_t body_sha256[PAG_SHA256_BYTES]; /* PAG_BODY_FILE */
     const struct pag_http_route *route;
     const struct pag_tls_peer *peer; /* NULL on a plain listener */
     char address[46];                /* peer IP as text */
     bool tls;
-    struct pag_arena *arena;  /* until the reply has been sent */
-    struct pag_loop *loop;    /* the thread's loop */
-    void *thread_ctx;         /* what pag_http_attach was given */
-    void *listener_ctx;       /* pag_http_config.ctx */
+    struct pag_arena *arena; /* until the reply has been sent */
+    struct pag_loop *loop;   /* the thread's loop */
+    void *thread_ctx;        /* what pag_http_attach was given */
+    void *listener_ctx;      /* pag_http_config.ctx */
 };
 
 enum pag_http_body {
@@ -64,8 +65,8 @@ enum pag_http_body {
 
 struct pag_http_route {
     unsigned methods;
-    const char *pattern;       /* "/v1/blob/{sha256}"; {x} is one non-empty segment; a last {x...} takes the rest */
-    unsigned needs;            /* meaning is the listener's; passed to admit */
+    const char *pattern; /* "/v1/blob/{sha256}"; {x} is one non-empty segment; a last {x...} takes the rest */
+    unsigned needs;      /* meaning is the listener's; passed to admit */
     enum pag_http_body body;
     size_t body_max;
     void (*handle)(struct pag_http_request *req); /* replies now or later, exactly once, on this thread */
@@ -75,13 +76,14 @@ struct pag_http_config {
     const struct pag_http_route *routes;
     size_t route_n;
     /*
-     * Called after the head is parsed, before the body is read (and before 100 Continue). Returns 0 to go on or the
-     * status to refuse with (401 and so on; sent without a body). Every request passes here, also on kept connections.
+     * Called after the head is parsed, before the body is read (and before 100 Continue). Returns 0 to go on
+     * or the status to refuse with (401 and so on; sent without a body). Every request passes here, also on
+     * kept connections.
      */
     unsigned (*admit)(struct pag_http_request *req);
     void *ctx;
-    struct pag_tls *tls;      /* NULL: plain */
-    const char *spool_dir;    /* for PAG_BODY_FILE */
+    struct pag_tls *tls;   /* NULL: plain */
+    const char *spool_dir; /* for PAG_BODY_FILE */
     struct pag_log *log;
     /* limits; 0 takes the default in brackets */
     uint32_t header_bytes;    /* whole head [16384]; a line is at most half of it */
@@ -91,8 +93,9 @@ struct pag_http_config {
     uint32_t body_rate;       /* least bytes a second of a body over 5 s [256] */
     uint32_t write_ms;        /* no progress in sending [30000] */
     uint32_t connections_max; /* a thread [20000] */
-    uint32_t per_address_max; /* connections of one address a thread without a certificate [64]; loopback is exempt */
-    bool quirk_close_fast;    /* FIN right after the last byte was accepted by the kernel even if kept alive */
+    uint32_t per_address_max; /* connections of one address a thread without a certificate [64]; loopback is
+                                 exempt */
+    bool quirk_close_fast; /* FIN right after the last byte was accepted by the kernel even if kept alive */
 };
 
 struct pag_http; /* immutable after new, shared */
@@ -101,7 +104,8 @@ struct pag_http_listener;
 enum pag_err pag_http_new(const struct pag_http_config *config, struct pag_http **out, struct pag_fail *why);
 void pag_http_free(struct pag_http *http);
 
-/* Binds address:port (SO_REUSEPORT) on this loop. port 0: the kernel picks; read it back, other threads use it. */
+/* Binds address:port (SO_REUSEPORT) on this loop. port 0: the kernel picks; read it back, other threads use
+ * it. */
 enum pag_err pag_http_attach(struct pag_http *http, struct pag_loop *loop, const char *address, uint16_t port,
                              void *thread_ctx, struct pag_http_listener **out, struct pag_fail *why);
 uint16_t pag_http_port(const struct pag_http_listener *l);
@@ -109,7 +113,8 @@ uint16_t pag_http_port(const struct pag_http_listener *l);
 void pag_http_detach(struct pag_http_listener *l, uint32_t finish_ms);
 
 /* ---- reading a request ---- */
-struct pag_span pag_http_header_get(const struct pag_http_request *req, const char *name); /* first; {NULL,0} absent */
+struct pag_span pag_http_header_get(const struct pag_http_request *req,
+                                    const char *name); /* first; {NULL,0} absent */
 /* Value of a query parameter, percent-decoded into the arena ('+' kept as '+'). False when absent. */
 bool pag_http_query_get(struct pag_http_request *req, const char *name, struct pag_span *value);
 /* Percent-decodes a path parameter. PAG_E_SYNTAX for %00, '/' or bad escapes. */
@@ -118,24 +123,26 @@ enum pag_err pag_http_decode(struct pag_http_request *req, struct pag_span in, s
 /* ---- replying: exactly one of these per request, on the request's thread ---- */
 struct pag_http_reply {
     unsigned status;
-    const char *content_type;   /* NULL: none */
-    struct pag_span body;       /* copied only if not in the arena: it must live in the arena or be static */
-    struct pag_http_header *header; /* extra headers; names and values are checked for CR, LF and control bytes */
+    const char *content_type; /* NULL: none */
+    struct pag_span body;     /* copied only if not in the arena: it must live in the arena or be static */
+    struct pag_http_header
+        *header; /* extra headers; names and values are checked for CR, LF and control bytes */
     size_t header_n;
-    const char *etag;           /* quoted strong tag or NULL: answers If-None-Match with 304, If-Match with 412 */
-    bool close;                 /* close after this reply */
+    const char *etag; /* quoted strong tag or NULL: answers If-None-Match with 304, If-Match with 412 */
+    bool close;       /* close after this reply */
 };
 void pag_http_reply(struct pag_http_request *req, const struct pag_http_reply *reply);
 
-/* Sends bytes [0, bytes) of an open file by sendfile (TLS: in records). Range, If-Range, HEAD, 206 and 416 are done here. */
+/* Sends bytes [0, bytes) of an open file by sendfile (TLS: in records). Range, If-Range, HEAD, 206 and 416
+ * are done here. */
 struct pag_http_file {
-    int fd;                     /* taken over: closed by the core */
+    int fd; /* taken over: closed by the core */
     uint64_t bytes;
     const char *content_type;
     const char *etag;
     struct pag_http_header *header;
     size_t header_n;
-    bool no_range;              /* Range is ignored, as for HTTP/1.0 */
+    bool no_range; /* Range is ignored, as for HTTP/1.0 */
     /* Called on this thread when sending ended: sent = body bytes accepted by the kernel. May be NULL. */
     void (*done)(void *ctx, uint64_t first, uint64_t sent, bool complete);
     void *done_ctx;

@@ -9,8 +9,9 @@
 #include "host/clock.h"
 
 /*
- * One epoll loop, one thread. Everything except pag_loop_post and pag_loop_stop is called on the loop's own thread
- * (or before it runs). Watches and timers are placed by their owner, who keeps them in place until removed.
+ * One epoll loop, one thread. Everything except pag_loop_post and pag_loop_stop is called on the loop's own
+ * thread (or before it runs). Watches and timers are placed by their owner, who keeps them in place until
+ * removed.
  */
 struct pag_loop;
 
@@ -26,8 +27,8 @@ struct pag_watch {
 struct pag_timer {
     void (*on_fire)(struct pag_loop *loop, struct pag_timer *t);
     void *ctx;
-    uint64_t due_ms;       /* owned by the loop; 0 = not armed */
-    uint32_t slot;         /* owned by the loop */
+    uint64_t due_ms; /* owned by the loop; 0 = not armed */
+    uint32_t slot;   /* owned by the loop */
 };
 
 /* Work handed to another thread's loop. Placed by the caller, kept in place until run is called. */
@@ -39,11 +40,13 @@ struct pag_task {
 struct pag_loop *pag_loop_new(struct pag_clock clock);
 void pag_loop_free(struct pag_loop *loop);
 enum pag_err pag_loop_run(struct pag_loop *loop); /* until pag_loop_stop */
-void pag_loop_stop(struct pag_loop *loop);                         /* any thread, also from a signal handler */
-void pag_loop_post(struct pag_loop *loop, struct pag_task *task);  /* any thread; never fails, FIFO per poster */
+void pag_loop_stop(struct pag_loop *loop);        /* any thread, also from a signal handler */
+void pag_loop_post(struct pag_loop *loop,
+                   struct pag_task *task); /* any thread; never fails, FIFO per poster */
 
 enum pag_err pag_loop_watch(struct pag_loop *loop, struct pag_watch *w, unsigned events); /* add or change */
-void pag_loop_unwatch(struct pag_loop *loop, struct pag_watch *w); /* safe inside any callback; close(fd) after */
+void pag_loop_unwatch(struct pag_loop *loop,
+                      struct pag_watch *w); /* safe inside any callback; close(fd) after */
 
 void pag_loop_timer(struct pag_loop *loop, struct pag_timer *t, uint64_t after_ms); /* arm or re-arm */
 void pag_loop_timer_stop(struct pag_loop *loop, struct pag_timer *t);

@@ -5,8 +5,8 @@
 
 /*
  * The marked block an application embeds so that a bare .bin says what it is (docs/spec/image.md). 128 bytes,
- * 4-aligned, in read-only data. The server finds it by its magic at upload; there must be exactly one in an image.
- * Texts are ASCII, NUL padded, and may fill their field.
+ * 4-aligned, in read-only data. The server finds it by its magic at upload; there must be exactly one in an
+ * image. Texts are ASCII, NUL padded, and may fill their field.
  *
  *     const struct pag_identity pag_identity
  *         __attribute__((used, aligned(4))) = PAG_IDENTITY("meter", "1.8.2", "d1mini");

@@ -24,11 +24,11 @@ enum {
     PAG_P256_SIG_BYTES = 64,   /* r || s, big-endian (RFC 9053 2.1) */
     PAG_KEY_ID_BYTES = 8,      /* first bytes of SHA-256 of the DER SubjectPublicKeyInfo */
     PAG_PRODUCT_ID_BYTES = 8,
-    PAG_DEVICE_ID_MAX = 64,    /* [0-9a-z-]{1,64}, usually the MAC as 12 hex digits */
-    PAG_VERSION_MAX = 32,      /* version text, bytes without NUL */
-    PAG_IMAGE_NAME_MAX = 16,   /* [a-z0-9-]{1,16} */
-    PAG_HARDWARE_ID_MAX = 16,  /* 4..16 bytes */
-    PAG_HARDWARE_IDS_MAX = 4,  /* members of a manifest's list */
+    PAG_DEVICE_ID_MAX = 64,   /* [0-9a-z-]{1,64}, usually the MAC as 12 hex digits */
+    PAG_VERSION_MAX = 32,     /* version text, bytes without NUL */
+    PAG_IMAGE_NAME_MAX = 16,  /* [a-z0-9-]{1,16} */
+    PAG_HARDWARE_ID_MAX = 16, /* 4..16 bytes */
+    PAG_HARDWARE_IDS_MAX = 4, /* members of a manifest's list */
     PAG_NONCE_BYTES = 16,
 };
 
