@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Kills pagurusd at random moments under load and checks that nothing it acknowledged is lost.
+
+    tests/crash/crash_test.py --build build/dev --kills 200 [--seed N]
+
+Load, all at once, each worker on its own connection: release drafts with an image (up to 200 kB), progress reports of
+enrolled devices over mutual TLS, commands for devices. After every kill -9 the daemon is started again; it must be ready
+in under 2 s, show every draft, image, report and command it ever acknowledged, and hold no blob whose content is not
+its name. Ends with `crash-test: N passed, N failed` (one test a kill); prints the seed to run it again.
+"""
+import argparse
+import hashlib
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "system"))
+from harness import Device, Server  # noqa: E402
+
+READY_S = 2.0
+
+
+class Load:
+    """Workers that go on through restarts and remember only what was acknowledged."""
+
+    def __init__(self, server, devices, seed):
+        self.server, self.devices, self.seed = server, devices, seed
+        self.up = threading.Event()
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.images = {}    # release id -> sha256 of the acknowledged image
+        self.commands = []  # (device id, command id)
+        self.progress = {}  # device id -> highest progress acknowledged
+        self.refused = []
+        self.threads = [threading.Thread(target=self.loop, args=(step, n), daemon=True)
+                        for n, step in enumerate([self.publish, self.publish, self.command] +
+                                                 [self.report(d) for d in devices])]
+
+    def loop(self, step, number):
+        rng = random.Random(f"{self.seed}/{number}")
+        count = 0
+        while not self.stop.is_set():
+            if not self.up.wait(0.05):
+                continue
+            count += 1
+            try:
+                step(rng, f"{number}.{count}")
+            except (OSError, EOFError, ConnectionError, TimeoutError):
+                time.sleep(0.01)  # the daemon was just killed; not acknowledged, so nothing is claimed
+            except Exception as error:  # pylint: disable=broad-except
+                if self.up.is_set():
+                    with self.lock:
+                        self.refused.append(f"{step}: {error!r}")
+
+    def expect(self, answer, statuses, what):
+        status, body = answer
+        if status not in statuses:
+            with self.lock:
+                self.refused.append(f"{what}: {status} {body}")
+            return None
+        return body
+
+    def publish(self, rng, name):
+        draft = self.expect(self.server.rest("POST", "/releases", {"product": "crash", "version": f"0.{name}",
+                                                                    "channel": "stable"}), (201,), "draft")
+        if draft is None:
+            return
+        with self.lock:
+            self.images.setdefault(draft["id"], None)
+        data = rng.randbytes(rng.randrange(1, 200_000))
+        done = self.expect(self.server.rest("PUT", f"/releases/{draft['id']}/images/fs", data), (201,), "image")
+        if done is not None:
+            with self.lock:
+                self.images[draft["id"]] = hashlib.sha256(data).hexdigest()
+
+    def command(self, rng, _name):
+        device = rng.choice(self.devices).id
+        done = self.expect(self.server.rest("POST", f"/devices/{device}/commands",
+                                            {"kind": "identify", "ttl_s": 86400}), (201,), "command")
+        if done is not None:
+            with self.lock:
+                self.commands.append((device, done["id"]))
+
+    def report(self, device):
+        def step(_rng, _name):
+            percent = min(self.progress.get(device.id, 0) + 1, 99)
+            status, _ = device.report(state="downloading", progress=percent)
+            if status in (200, 204):
+                with self.lock:
+                    self.progress[device.id] = percent
+            else:
+                self.expect((status, b""), (200, 204), "report")
+            time.sleep(0.005)
+        return step
+
+
+def lost(server, load, full):
+    """What was acknowledged and is not there; with full, the content of every image as well."""
+    with load.lock:
+        images, commands = dict(load.images), list(load.commands)
+        progress = dict(load.progress)
+    missing = []
+    shown = {r["id"]: r for r in server.rest_all("/releases?product=crash")}
+    for release, digest in images.items():
+        have = shown.get(release)
+        if have is None:
+            missing.append(f"draft {release}")
+        elif digest and digest not in [i["sha256"] for i in have["images"]]:
+            missing.append(f"image {digest} of {release}")
+        elif full and digest:
+            status, data = server.rest_raw("GET", f"/releases/{release}/images/fs")
+            if status != 200 or hashlib.sha256(data).hexdigest() != digest:
+                missing.append(f"bytes of {digest}: {status}")
+    for device in {d for d, _ in commands}:
+        have = {c["id"] for c in server.rest_all(f"/devices/{device}/commands")}
+        missing += [f"command {c} of {d}" for d, c in commands if d == device and c not in have]
+    for device, percent in progress.items():
+        action = server.rest("GET", f"/devices/{device}")[1].get("action") or {}
+        if action.get("progress", -1) < percent:
+            missing.append(f"report {percent} % of {device}: shown {action}")
+    return missing
+
+
+def torn_blobs(data):
+    """Files under blobs/ that are visible by digest and hold something else."""
+    bad = []
+    for path in (data / "blobs").rglob("*"):
+        if path.is_file() and len(path.name) == 64 and hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
+            bad.append(path.name)
+    return bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build/dev")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("PAG_SEED", time.time_ns() % 1_000_000)))
+    args = parser.parse_args()
+    print(f"crash-test: seed {args.seed}", flush=True)
+    rng = random.Random(args.seed)
+    passed = failed = 0
+    ready_s = []
+    with tempfile.TemporaryDirectory(prefix="pagurus-crash-") as folder:
+        server = Server(Path(args.build), Path(folder))
+        server.init()
+        server.start()
+        server.make_product("crash")
+        release = server.publish_signed("crash", "1.0.0")
+        devices = [Device.enroll(server, "crash", f"5ccf7f{n:06x}") for n in range(6)]
+        for device in devices:
+            device.take_offer(release)
+        load = Load(server, devices, args.seed)
+        for thread in load.threads:
+            thread.start()
+        load.up.set()
+        for kill in range(1, args.kills + 1):
+            time.sleep(rng.uniform(0.02, 0.35))
+            load.up.clear()
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+            time.sleep(0.02)
+            began = time.monotonic()
+            server.start()
+            ready_s.append(time.monotonic() - began)
+            problems = [f"ready after {ready_s[-1]:.2f} s"] if ready_s[-1] >= READY_S else []
+            problems += lost(server, load, full=kill == args.kills or kill % 25 == 0) + torn_blobs(server.data)
+            with load.lock:
+                problems += load.refused
+                load.refused.clear()
+            for problem in problems:
+                print(f"kill {kill}: {problem}", flush=True)
+            passed, failed = passed + (not problems), failed + bool(problems)
+            load.up.set()
+        load.stop.set()
+        for thread in load.threads:
+            thread.join(10)
+        server.stop()
+        images = sum(1 for digest in load.images.values() if digest)
+        print(f"crash-test: {images} images, {len(load.commands)} commands, {sum(load.progress.values())} reports "
+              f"acknowledged; ready in {statistics.median(ready_s):.2f} s (median), {max(ready_s):.2f} s (worst)")
+    print(f"crash-test: {passed} passed, {failed} failed")
+    return 1 if failed or passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
