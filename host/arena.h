@@ -20,6 +20,7 @@ struct pag_arena *pag_arena_open(struct pag_arena_pool *pool, size_t ceiling);
 void pag_arena_close(struct pag_arena *a); /* NULL is fine */
 
 void *pag_arena_alloc(struct pag_arena *a, size_t n);         /* 16-aligned, zeroed; NULL over the ceiling */
+void *pag_arena_raw(struct pag_arena *a, size_t n);           /* the same, not zeroed */
 char *pag_arena_text(struct pag_arena *a, struct pag_span s); /* NUL-terminated copy */
 struct pag_span pag_arena_copy(struct pag_arena *a, struct pag_span s); /* {NULL,0} when it does not fit */
 char *pag_arena_printf(struct pag_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
