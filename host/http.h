@@ -55,6 +55,7 @@ struct pag_http_request {
     struct pag_loop *loop;   /* the thread's loop */
     void *thread_ctx;        /* what pag_http_attach was given */
     void *listener_ctx;      /* pag_http_config.ctx */
+    void *user;              /* NULL at first; what admit leaves for handle (in the arena) */
 };
 
 enum pag_http_body {
