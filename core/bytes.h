@@ -52,12 +52,15 @@ enum pag_err pag_parse_hex(struct pag_span s, uint8_t *out, size_t n); /* exactl
  * inside. */
 enum pag_err pag_text_copy(char *dst, size_t cap, struct pag_span s);
 
+/* Well-formed UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF. */
+bool pag_utf8_ok(struct pag_span s);
+
 /* CRC-32 (IEEE 802.3, reflected, init and final xor 0xFFFFFFFF); crc = 0 to start, or the last result to go
  * on. */
 uint32_t pag_crc32(uint32_t crc, struct pag_span s);
 
 /* SipHash-2-4 is host/; this one is stable across builds, for buckets and shards, not for hostile keys.
- * FNV-1a. */
+ * FNV-1a over the salt (4 bytes, little-endian) and s, then MurmurHash3's fmix32. */
 uint32_t pag_hash32(struct pag_span s, uint32_t salt);
 
 /* ---- identifiers ---- */
