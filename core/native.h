@@ -8,7 +8,7 @@
  * Messages of the native v1 device protocol, both directions, both ends: docs/spec/native.md. Deterministic
  * CBOR maps with unsigned keys. Unknown keys >= 64 are skipped, below 64 refused. Spans of a decoded message
  * point into the input. Each has _put (append to buf; PAG_E_SPACE, PAG_E_RANGE) and _get (strict;
- * PAG_E_SYNTAX, PAG_E_RANGE, PAG_E_SHORT).
+ * PAG_E_SYNTAX, PAG_E_RANGE, PAG_E_SHORT; *m is all zero then).
  */
 
 enum { PAG_NATIVE_MAX = 4096 }; /* largest message either side accepts, enroll reply included */
@@ -98,6 +98,8 @@ struct pag_native_report {
     struct pag_span manifest_digest; /* 6: SHA-256 of the manifest served (security.md D3) */
     struct pag_span running_digest;  /* 7: SHA-256 of the running image */
     uint32_t seq;                    /* 8: of the device's journal; duplicates carry the same */
+    bool has_result; /* 10: outcome of a command that came with an offer; action_id may be 0 */
+    struct pag_native_result result;
 };
 enum pag_err pag_native_report_put(struct pag_buf *out, const struct pag_native_report *m);
 enum pag_err pag_native_report_get(struct pag_span in, struct pag_native_report *m);
