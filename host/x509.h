@@ -1,0 +1,157 @@
+#ifndef PAG_HOST_X509_H
+#define PAG_HOST_X509_H
+
+#include <openssl/types.h>
+#include <stdbool.h>
+
+#include <pagurus/errors.h>
+#include <pagurus/types.h>
+
+/*
+ * The installation's certificate authority on OpenSSL 3 (EVP only). P-256 and SHA-256 throughout. Profiles:
+ * docs/operating/certificates.md. Times are Unix seconds and passed in. Everything is thread-safe; a loaded
+ * CA is never changed.
+ */
+
+/* ---- keys ---- */
+
+/* PKCS#8 PEM, mode 0600; passphrase NULL: plain, else encrypted (PBES2, AES-256-CBC, PBKDF2-SHA-256,
+ * 600,000). */
+enum pag_err pag_x509_key_save(const EVP_PKEY *key, const char *path, const char *passphrase,
+                               struct pag_fail *why);
+/* P-256 only. The file must be private (host/fs.h). The caller frees *out with EVP_PKEY_free.
+ * PAG_E_NOT_FOUND, PAG_E_DENIED (mode or passphrase), PAG_E_CONFIG (not such a key). passphrase may be NULL.
+ */
+enum pag_err pag_x509_key_load(const char *path, const char *passphrase, EVP_PKEY **out,
+                               struct pag_fail *why);
+/* The same from and to memory. out->p is allocated; release with pag_fs_buf_free (host/fs.h). */
+enum pag_err pag_x509_key_pem(const EVP_PKEY *key, const char *passphrase, struct pag_buf *out);
+enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
+                                 struct pag_fail *why);
+
+/* ---- reading certificates ---- */
+
+struct pag_x509_info {
+    char cn[PAG_DEVICE_ID_MAX + 1]; /* "" when there is not exactly one CN of [0-9a-z-]{1,64} */
+    char product[33];               /* hex of SAN URI urn:pagurus:<product>:<cn>, or "" */
+    char subject[256];              /* one line, RFC 2253, control characters escaped; cut to fit */
+    char issuer[256];
+    uint8_t serial[20];
+    uint8_t serial_n;
+    uint64_t not_before, not_after;
+    uint8_t fingerprint[PAG_SHA256_BYTES]; /* SHA-256 of the DER */
+    uint8_t key_sha256[PAG_SHA256_BYTES];  /* SHA-256 of the SubjectPublicKeyInfo */
+    bool is_ca;
+};
+
+/* in: one certificate, DER or PEM, at most 8 KiB. PAG_E_SYNTAX, PAG_E_LIMIT. */
+enum pag_err pag_x509_info(struct pag_span in, struct pag_x509_info *out);
+
+/* DER to PEM with the label "CERTIFICATE", "CERTIFICATE REQUEST" or "X509 CRL"; out: appended. PAG_E_SPACE.
+ */
+enum pag_err pag_x509_pem_of_der(const char *label, struct pag_span der, struct pag_buf *out);
+/* First block with that label; out: appended. PAG_E_NOT_FOUND, PAG_E_SYNTAX, PAG_E_SPACE. */
+enum pag_err pag_x509_der_of_pem(const char *label, struct pag_span pem, struct pag_buf *out);
+
+/* Verifies leaf (DER or PEM) against the anchors in a PEM file at a time, for clientAuth or serverAuth. */
+enum pag_err pag_x509_verify(struct pag_span leaf, const char *anchors_file, bool server, uint64_t now,
+                             struct pag_fail *why);
+
+bool pag_x509_id_ok(const char *id); /* [0-9a-z-]{1,64}: the only CN that is ever issued */
+
+/* ---- certificate requests ---- */
+
+/* What a PKCS#10 (DER or PEM, at most 4 KiB) proves: a P-256 key whose owner signed it. Subject and
+ * extensions are not looked at. PAG_E_SYNTAX, PAG_E_LIMIT, PAG_E_UNSUPPORTED (not P-256 or point not on it),
+ * PAG_E_SIGNATURE. */
+enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA256_BYTES],
+                                struct pag_fail *why);
+/* A PKCS#10 for tests, the CLI and the simulator. der: appended. */
+enum pag_err pag_x509_csr_make(const EVP_PKEY *key, const char *cn, struct pag_buf *der);
+
+/* ---- authorities ---- */
+
+enum pag_ca_kind { PAG_CA_DEVICE, PAG_CA_SERVER, PAG_CA_OPERATOR };
+
+struct pag_ca; /* certificate with its private key */
+
+/* New self-signed root. name: organisation shown in the subject, printable ASCII up to 40. */
+enum pag_err pag_ca_root_new(const char *name, uint64_t now, struct pag_ca **out, struct pag_fail *why);
+/* New issuing authority below root: pathlen 0, one extended key usage, 5 years. */
+enum pag_err pag_ca_issuing_new(const struct pag_ca *root, enum pag_ca_kind kind, uint64_t now,
+                                struct pag_ca **out, struct pag_fail *why);
+/* The same key and subject as a self-signed trust anchor, so that a listener can trust exactly this authority
+ * and none of its sisters under the root. der: appended. */
+enum pag_err pag_ca_anchor(const struct pag_ca *ca, uint64_t now, struct pag_buf *der, struct pag_fail *why);
+/* cert_file: first certificate is the authority's. passphrase may be NULL. */
+enum pag_err pag_ca_load(const char *cert_file, const char *key_file, const char *passphrase,
+                         struct pag_ca **out, struct pag_fail *why);
+void pag_ca_free(struct pag_ca *ca); /* NULL is fine */
+/* Encrypted or plain, mode 0600. */
+enum pag_err pag_ca_key_save(const struct pag_ca *ca, const char *path, const char *passphrase,
+                             struct pag_fail *why);
+struct pag_span pag_ca_der(const struct pag_ca *ca); /* its certificate; lives as long as ca */
+const struct pag_x509_info *pag_ca_info(const struct pag_ca *ca);
+
+/* ---- issuing ---- */
+
+enum { PAG_CERT_DER_MAX = 2048 };
+
+struct pag_issued {
+    uint8_t der[PAG_CERT_DER_MAX];
+    size_t der_n;
+    struct pag_x509_info info;
+};
+
+struct pag_cert_order {
+    const char *cn;         /* pag_x509_id_ok; a device's must not start with "svc-" */
+    const uint8_t *product; /* PAG_PRODUCT_ID_BYTES, for the SAN URI; NULL: no SAN (services, operators) */
+    uint64_t now;           /* notBefore is an hour earlier */
+    uint64_t lifetime_s;    /* cut to the authority's own end */
+    /* Server certificates only, at most PAG_CERT_NAMES_MAX: DNS names (also "*.example.org") and addresses as
+     * text. An address becomes an IP SAN and, as text, a DNS SAN, because BearSSL compares dNSName only. */
+    const char *const *names;
+    size_t names_n;
+};
+
+enum { PAG_CERT_NAMES_MAX = 32 };
+
+/*
+ * Client certificate for the key in csr: subject is CN=order->cn and nothing else, whatever the request said.
+ * Made with a throw-away key first and checked against the profile, only then signed for real. Errors of
+ * pag_x509_csr_check, PAG_E_DENIED (bad cn), PAG_E_INTERNAL (lint failed: a bug).
+ */
+enum pag_err pag_ca_issue_client(const struct pag_ca *ca, struct pag_span csr,
+                                 const struct pag_cert_order *order, struct pag_issued *out,
+                                 struct pag_fail *why);
+/* The same for a key at hand (service certificates). "svc-" is allowed here. */
+enum pag_err pag_ca_issue_client_key(const struct pag_ca *ca, const EVP_PKEY *key,
+                                     const struct pag_cert_order *order, struct pag_issued *out,
+                                     struct pag_fail *why);
+
+/* Server certificate; CN=order->cn, or the first name when that is NULL. PAG_E_CONFIG: a name is not one. */
+enum pag_err pag_ca_issue_server(const struct pag_ca *ca, const EVP_PKEY *key,
+                                 const struct pag_cert_order *order, struct pag_issued *out,
+                                 struct pag_fail *why);
+
+/* ---- revocation ---- */
+
+struct pag_revoked {
+    uint8_t serial[20];
+    uint8_t serial_n;
+    uint64_t at; /* Unix s */
+};
+
+struct pag_crl_order {
+    const struct pag_revoked *list;
+    size_t n;
+    uint64_t number; /* CRL number, rising */
+    uint64_t now;
+    uint64_t valid_s; /* 24 h as a habit */
+};
+
+/* CRL (v2) as PEM. out->p is allocated; free() it. */
+enum pag_err pag_ca_crl(const struct pag_ca *ca, const struct pag_crl_order *order, struct pag_buf *out,
+                        struct pag_fail *why);
+
+#endif
