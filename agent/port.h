@@ -64,6 +64,8 @@ struct pag_net {
     void (*close)(void *ctx, struct pag_conn *c); /* also half-open ones; c->p is NULL afterwards */
 };
 
+struct pag_conditions; /* core/manifest.h */
+
 struct pag_port {
     void *ctx;
     struct pag_flash flash;
@@ -74,12 +76,16 @@ struct pag_port {
     void (*random)(void *ctx, uint8_t *out, size_t n); /* hardware quality */
     /* New P-256 key and PKCS#10 for subject CN=id (the server sets the real subject). May take seconds. */
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
+    uint8_t (*running_slot)(void *ctx); /* 0 = A, 1 = B: what the loader jumped to */
     void (*reboot)(void *ctx); /* boots what the journal says; may return in tests and in the simulator */
     void (*feed_watchdog)(void *ctx);
     void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
     /* figures for status, 0 when unknown */
     int32_t (*rssi_dbm)(void *ctx);
     uint32_t (*free_heap)(void *ctx);
+    /* What manifest conditions are judged by (core/manifest.h, field 16): set has bits of what is measured.
+     * May be NULL: then heap and RSSI above count, nothing else. */
+    void (*measure)(void *ctx, struct pag_conditions *out);
 };
 
 #endif
