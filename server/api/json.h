@@ -1,5 +1,5 @@
-#ifndef PAG_API_JSON_H
-#define PAG_API_JSON_H
+#ifndef PAG_SERVER_API_JSON_H
+#define PAG_SERVER_API_JSON_H
 
 #include <jansson.h>
 

@@ -1,5 +1,5 @@
-#ifndef PAG_API_REPLY_H
-#define PAG_API_REPLY_H
+#ifndef PAG_SERVER_API_REPLY_H
+#define PAG_SERVER_API_REPLY_H
 
 #include <pagurus/types.h>
 

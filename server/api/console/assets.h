@@ -1,5 +1,5 @@
-#ifndef PAG_API_CONSOLE_ASSETS_H
-#define PAG_API_CONSOLE_ASSETS_H
+#ifndef PAG_SERVER_API_CONSOLE_ASSETS_H
+#define PAG_SERVER_API_CONSOLE_ASSETS_H
 
 #include <pagurus/types.h>
 

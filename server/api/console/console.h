@@ -1,5 +1,5 @@
-#ifndef PAG_API_CONSOLE_H
-#define PAG_API_CONSOLE_H
+#ifndef PAG_SERVER_API_CONSOLE_CONSOLE_H
+#define PAG_SERVER_API_CONSOLE_CONSOLE_H
 
 #include "host/http.h"
 

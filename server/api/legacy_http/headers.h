@@ -1,5 +1,5 @@
-#ifndef PAG_API_LEGACY_HEADERS_H
-#define PAG_API_LEGACY_HEADERS_H
+#ifndef PAG_SERVER_API_LEGACY_HTTP_HEADERS_H
+#define PAG_SERVER_API_LEGACY_HTTP_HEADERS_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

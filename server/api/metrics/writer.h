@@ -1,5 +1,5 @@
-#ifndef PAG_API_METRICS_WRITER_H
-#define PAG_API_METRICS_WRITER_H
+#ifndef PAG_SERVER_API_METRICS_WRITER_H
+#define PAG_SERVER_API_METRICS_WRITER_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

@@ -1,5 +1,5 @@
-#ifndef PAG_API_MQTT_STATUS_H
-#define PAG_API_MQTT_STATUS_H
+#ifndef PAG_SERVER_API_MQTT_STATUS_H
+#define PAG_SERVER_API_MQTT_STATUS_H
 
 #include <jansson.h>
 

@@ -1,5 +1,5 @@
-#ifndef PAG_API_FIELDS_H
-#define PAG_API_FIELDS_H
+#ifndef PAG_SERVER_API_REST_FIELDS_H
+#define PAG_SERVER_API_REST_FIELDS_H
 
 #include <jansson.h>
 

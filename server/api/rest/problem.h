@@ -1,5 +1,5 @@
-#ifndef PAG_API_PROBLEM_H
-#define PAG_API_PROBLEM_H
+#ifndef PAG_SERVER_API_REST_PROBLEM_H
+#define PAG_SERVER_API_REST_PROBLEM_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

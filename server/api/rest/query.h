@@ -1,5 +1,5 @@
-#ifndef PAG_API_QUERY_H
-#define PAG_API_QUERY_H
+#ifndef PAG_SERVER_API_REST_QUERY_H
+#define PAG_SERVER_API_REST_QUERY_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>
