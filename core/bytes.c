@@ -177,7 +177,7 @@ enum pag_err pag_buf_put(struct pag_buf *b, struct pag_span s)
         return PAG_E_SPACE;
     }
     if (s.n > 0) {
-        memcpy(b->p + b->n, s.p, s.n);
+        memmove(b->p + b->n, s.p, s.n); /* s may lie further on in the same memory (core/cose.h) */
         b->n += s.n;
     }
     return PAG_OK;

@@ -104,17 +104,30 @@ typedef enum pag_err (*pag_sign_fn)(void *ctx, const uint8_t digest[PAG_SHA256_B
 enum pag_err pag_manifest_sign(const struct pag_crypto *crypto, const struct pag_manifest *m,
                                pag_sign_fn sign, void *ctx, struct pag_buf *out, struct pag_fail *why);
 
-/* Parses without checking the signature: for display and for looking up the key. Strict as the spec. */
+/*
+ * Parses without checking the signature: for display and for looking up the key. Strict as the spec. The
+ * struct is too large for a device's stack, so *out is filled in place; it is all zero after a failure.
+ */
 enum pag_err pag_manifest_parse(struct pag_span cose, struct pag_manifest *out, struct pag_fail *why);
 
-/* Parses and verifies against trust: key listed for release with the role of the manifest's kind and its
- * epoch range. */
+/*
+ * Parses and verifies against trust: key listed for release with the role of the manifest's kind and its
+ * epoch range. PAG_E_SIGNATURE otherwise; PAG_E_PRODUCT for a trust set of another product; PAG_E_UNSUPPORTED
+ * for a release threshold above 1. *out is all zero after a failure.
+ */
 enum pag_err pag_manifest_verify(const struct pag_crypto *crypto, struct pag_span cose,
                                  const struct pag_trust_set *trust, struct pag_manifest *out,
                                  struct pag_fail *why);
 
+/* Another image of the device, for dependencies (field 18). */
+struct pag_manifest_installed {
+    const char *image;
+    uint32_t sequence; /* that it has, or will have once the set is installed */
+};
+
 /* What a device is and holds, to judge a verified manifest against. */
 struct pag_manifest_target {
+    enum pag_payload_kind kind; /* that the slot takes; 0 is firmware */
     uint8_t product[PAG_PRODUCT_ID_BYTES];
     struct pag_hardware_id hardware;
     enum pag_chip chip;
@@ -131,9 +144,22 @@ struct pag_manifest_target {
     /* verified rollback permit, or NULL: allows sequence == permit->sequence although lower
      * (docs/spec/manifest.md) */
     const struct pag_manifest *permit;
+    /*
+     * What the device measures now, against field 16: battery %, free heap KiB, RSSI, agent and loader
+     * version, temperature, external power. A condition on something not measured (bit of has clear, or NULL)
+     * is not met.
+     */
+    const struct pag_conditions *state;
+    const struct pag_manifest_installed *other;
+    uint8_t other_n;
 };
 
-/* The device's rules in the order of security.md 3.3. PAG_OK, or the error with *why. */
+/*
+ * The device's rules, cheap first (docs/spec/manifest.md 5). PAG_OK, or: PAG_E_UNSUPPORTED kind,
+ * PAG_E_PRODUCT, PAG_E_HARDWARE, PAG_E_NOT_FOUND image name, PAG_E_STALE trust set or stepping stone,
+ * PAG_E_ROLLBACK, PAG_E_EXISTS, PAG_E_RANGE fast-forward, PAG_E_EXPIRED, PAG_E_CONDITION, PAG_E_CONFLICT
+ * dependency, PAG_E_SPACE.
+ */
 enum pag_err pag_manifest_admit(const struct pag_manifest *m, const struct pag_manifest_target *t,
                                 struct pag_fail *why);
 

@@ -43,7 +43,7 @@ struct pag_trust_set {
     uint8_t previous[PAG_SHA256_BYTES]; /* SHA-256 of the previous set's bytes; zeros for version 1 */
 };
 
-/* Parses the payload strictly; no signature is checked. */
+/* Parses the payload strictly; no signature is checked. Here and below *out is all zero after a failure. */
 enum pag_err pag_trust_parse(struct pag_span cose, struct pag_trust_set *out, struct pag_fail *why);
 
 /*
@@ -68,8 +68,11 @@ const struct pag_trust_key *pag_trust_release_key(const struct pag_trust_set *t,
                                                   const uint8_t id[PAG_KEY_ID_BYTES], uint32_t kind,
                                                   uint32_t epoch);
 
-/* Makes the unsigned payload; sign with pag_trust_signer_add for each root, then pag_trust_finish. Hosts
- * only. */
+/* Puts the four lists into the order by key id that the format demands. */
+void pag_trust_sort(struct pag_trust_set *t);
+
+/* Makes the unsigned payload from sorted lists; sign with pag_trust_signer_add for each root, then
+ * pag_trust_finish. Hosts only. */
 enum pag_err pag_trust_payload(const struct pag_trust_set *t, struct pag_buf *payload, struct pag_fail *why);
 /* The digest that root key_id must sign: SHA-256 of Sig_structure "Signature" (RFC 9052 4.4) for that signer.
  */

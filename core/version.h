@@ -13,7 +13,10 @@ enum pag_version_scheme {
 
 enum pag_version_scheme pag_version_scheme_of(struct pag_span v);
 
-/* *order: <0, 0, >0. PAG_E_CONFLICT when not comparable (different NAMEs). SemVer 2.0.0 11. */
+/*
+ * *order: <0, 0, >0. PAG_E_CONFLICT when not comparable: different schemes, or different NAMEs. SemVer 2.0.0
+ * 11. Within a scheme (and NAME) it is a total order; equal are "1.2", "v1.2.0" and "1.2.0+build".
+ */
 enum pag_err pag_version_compare(struct pag_span a, struct pag_span b, int *order);
 
 /* 1..32 printable ASCII bytes without space, quotes or backslash. */
