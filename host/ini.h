@@ -53,7 +53,7 @@ struct pag_ini_error {
 enum pag_err pag_ini_presets(const struct pag_ini_table *table, void *settings, struct pag_ini_error *error);
 
 /* Reads text (NUL-terminated) over what is there. name: what messages call it. Unknown section, unknown key,
- * a key twice, bad value, a line over 512 bytes: PAG_E_CONFIG with error filled; settings may then be partly
+ * a key twice, bad value, a line over 1150 bytes: PAG_E_CONFIG with error filled; settings may then be partly
  * changed. */
 enum pag_err pag_ini_read_text(const struct pag_ini_table *table, const char *name, const char *text,
                                void *settings, struct pag_ini_error *error);
