@@ -1,0 +1,84 @@
+#ifndef PAG_APP_CHECK_IN_H
+#define PAG_APP_CHECK_IN_H
+
+#include "core/native.h"
+#include "core/trust.h"
+#include "server/app/app.h"
+#include "server/domain/command.h"
+#include "server/domain/device.h"
+#include "server/domain/history.h"
+#include "server/domain/planner.h"
+
+/* A device asks: every protocol enters here. */
+
+enum pag_check_mode {
+    PAG_CHECK_FIRMWARE,   /* may I have a newer image? */
+    PAG_CHECK_FILESYSTEM, /* the same for the file system */
+    PAG_CHECK_VERSION,    /* only: which version is current for me? */
+};
+
+struct pag_check_in {
+    enum pag_protocol protocol;
+    enum pag_proof proof;
+    enum pag_check_mode mode;
+    const char *device;  /* id, [0-9a-z-]{1,64} */
+    const char *product; /* hex id or name; NULL: the device's. A device of another product: PAG_E_PRODUCT */
+    const char *mac;     /* 12 hex digits or NULL */
+    struct pag_facts facts;
+    bool has_nonce; /* wants a freshness token */
+    uint8_t nonce[PAG_NONCE_BYTES];
+};
+
+enum pag_check_verdict {
+    PAG_CHECK_NONE,     /* nothing to do: 204, 304 */
+    PAG_CHECK_OFFER,    /* image (and manifest, when native) */
+    PAG_CHECK_NO_IMAGE, /* the product has no image for this slot: 404 for file systems */
+    PAG_CHECK_TEXT,     /* PAG_CHECK_VERSION: version is set */
+};
+
+struct pag_check_reply {
+    enum pag_check_verdict verdict;
+    uint32_t action_id;               /* OFFER */
+    const char *version;              /* OFFER, TEXT */
+    const char *image_name;           /* OFFER */
+    uint8_t sha256[PAG_SHA256_BYTES]; /* OFFER: of the bytes to serve */
+    uint8_t md5[16];                  /* OFFER: of the bytes to serve */
+    uint64_t bytes;                   /* OFFER */
+    struct pag_span manifest;         /* OFFER, native */
+    struct pag_span permit;           /* OFFER, native: when it leads back */
+    bool confirm;                     /* counts as done only when the device says so */
+    uint32_t poll_s;
+    uint32_t trust_version; /* newest of the product */
+    struct pag_span token;  /* freshness token, when asked for */
+    uint8_t command_n;
+    struct pag_command command[PAG_NATIVE_COMMANDS_MAX];
+    enum pag_plan_reason reason;
+    const char *why; /* a sentence, for people */
+};
+
+/*
+ * PAG_OK with *out; PAG_E_NOT_FOUND product or (native) device, PAG_E_PRODUCT, PAG_E_DENIED (revoked, or the
+ * product's legacy_auth wants a stronger proof: then PAG_E_UNAUTHENTICATED), PAG_E_BUSY (queue full:
+ * 503, legacy 304). Legacy devices are recorded at their first check-in. A poll without news calls done at
+ * once and writes nothing.
+ */
+void pag_app_check_in(struct pag_call *call, const struct pag_check_in *in, struct pag_check_reply *out);
+
+/*
+ * The file behind a digest, for a device that is entitled to it: its open action's image, or an image of its
+ * product's published releases. *fd is the caller's. PAG_E_NOT_FOUND also when it exists but is not for this
+ * device.
+ */
+enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
+                               const uint8_t sha256[PAG_SHA256_BYTES], int *fd, uint64_t *bytes);
+
+/* Transfer of an offered image ended (legacy): complete counts as "installing", as nothing else will say so.
+ * No done; written in its own time. */
+void pag_app_transfer(struct pag_app_thread *thread, const char *device, uint32_t action_id, uint64_t sent,
+                      bool complete);
+
+/* A trust set of the device's product: raw COSE into the arena. PAG_E_NOT_FOUND. */
+enum pag_err pag_app_trust_get(struct pag_call *call, const char *product, uint32_t version,
+                               struct pag_span *cose);
+
+#endif

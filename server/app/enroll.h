@@ -1,0 +1,73 @@
+#ifndef PAG_APP_ENROLL_H
+#define PAG_APP_ENROLL_H
+
+#include "core/native.h"
+#include "server/app/app.h"
+#include "server/domain/enrollment.h"
+
+/* Claims and certificates. */
+
+struct pag_enroll_in {
+    struct pag_native_enroll enroll; /* spans live until done */
+    const char *address;             /* of the peer, for the rate limit */
+};
+struct pag_enroll_out {
+    struct pag_native_enrolled enrolled; /* spans in the arena */
+};
+/*
+ * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_DENIED
+ * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_LIMIT (too many attempts),
+ * PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request), PAG_E_BUSY.
+ */
+void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out);
+
+struct pag_code_in {
+    const char *product; /* name or hex id */
+    uint32_t uses;       /* 1 .. 100000 */
+    uint64_t ttl_s;
+    const char *mac; /* any spelling, NULL: any device */
+};
+struct pag_code_out {
+    struct pag_claim_code code;
+    char text[40]; /* grouped with dashes; shown once */
+};
+void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, struct pag_code_out *out);
+void pag_app_code_delete(struct pag_call *call, const char *id);
+enum pag_err pag_app_codes(struct pag_call *call, struct pag_claim_code **list, size_t *n);
+
+struct pag_issue_in {
+    const char *device;
+    const char *product; /* name or hex id */
+    struct pag_span csr; /* PEM or DER */
+    uint32_t days;       /* 0: the configured lifetime */
+};
+struct pag_issue_out {
+    struct pag_span der;
+    char serial[41]; /* hex */
+};
+/* An administrator issues; the device is recorded when it is new. */
+void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct pag_issue_out *out);
+
+struct pag_certificate {
+    uint8_t serial[20];
+    uint8_t serial_n;
+    char device[PAG_DEVICE_ID_MAX + 1];
+    char product[PAG_PRODUCT_HEX];
+    int64_t not_before_ms, not_after_ms, issued_ms, revoked_ms; /* revoked 0: valid */
+    uint8_t fingerprint[PAG_SHA256_BYTES];
+};
+/* Newest first. device NULL: all of the scope, at most limit. */
+enum pag_err pag_app_certificates(struct pag_call *call, const char *device, size_t limit,
+                                  struct pag_certificate **list, size_t *n);
+
+/* What the broker keeps out (server/broker.h): revoked, not yet expired certificates, and devices without
+ * any valid one. For start; later changes come as events device.revoked. */
+struct pag_denials {
+    const struct pag_certificate *revoked;
+    size_t revoked_n;
+    const char *const *device;
+    size_t device_n;
+};
+enum pag_err pag_app_denials(struct pag_call *call, struct pag_denials *out);
+
+#endif

@@ -1,0 +1,29 @@
+#ifndef PAG_DOMAIN_ENROLLMENT_H
+#define PAG_DOMAIN_ENROLLMENT_H
+
+#include <pagurus/errors.h>
+#include <pagurus/types.h>
+
+#include "server/domain/access.h"
+
+/* One-time claims. Pure. */
+
+enum { PAG_CLAIM_REPEAT_MS = 600000 }; /* the same key gets the same answer for 10 minutes */
+
+struct pag_claim_code {   /* row; the code is not in it */
+    char id[PAG_ID_TEXT]; /* "code_…" */
+    char product[PAG_PRODUCT_HEX];
+    uint8_t sha256[PAG_SHA256_BYTES];
+    uint32_t uses, uses_left;
+    char mac[13]; /* "" : any */
+    int64_t created_ms, expires_ms;
+    char actor[PAG_ACTOR_MAX + 1];
+};
+
+/* PAG_OK, PAG_E_EXPIRED, PAG_E_LIMIT (used up), PAG_E_DENIED (another MAC). */
+enum pag_err pag_claim_check(const struct pag_claim_code *c, const char *mac, int64_t now_ms);
+
+/* Device id for a MAC (the MAC itself), or PAG_E_SYNTAX. */
+enum pag_err pag_claim_device_id(struct pag_span mac, char out[PAG_DEVICE_ID_MAX + 1]);
+
+#endif
