@@ -33,14 +33,14 @@ static void crc_text(const char *text, char out[CRC])
     }
 }
 
-static void finish(struct pag_token *t)
+static void finish(struct pag_api_token *t)
 {
     memcpy(t->id, t->text + PREFIX, PAG_TOKEN_ID_CHARS);
     t->id[PAG_TOKEN_ID_CHARS] = '\0';
     (void)SHA256((const unsigned char *)t->text, PAG_TOKEN_CHARS, t->sha256);
 }
 
-void pag_token_make(struct pag_token *out)
+void pag_api_token_make(struct pag_api_token *out)
 {
     char *at = out->text;
     memcpy(at, "pgt_", PREFIX);
@@ -55,9 +55,9 @@ void pag_token_make(struct pag_token *out)
     finish(out);
 }
 
-enum pag_err pag_token_parse(struct pag_span text, struct pag_token *out)
+enum pag_err pag_api_token_parse(struct pag_span text, struct pag_api_token *out)
 {
-    struct pag_token t;
+    struct pag_api_token t;
     char crc[CRC];
     if (text.n != PAG_TOKEN_CHARS || memcmp(text.p, "pgt_", PREFIX) != 0) {
         return PAG_E_SYNTAX;

@@ -16,16 +16,16 @@ enum {
     PAG_CLAIM_CHARS = 27,
 };
 
-struct pag_token {
+struct pag_api_token {
     char text[PAG_TOKEN_CHARS + 1]; /* show it once, wipe it */
     char id[PAG_TOKEN_ID_CHARS + 1];
     uint8_t sha256[PAG_SHA256_BYTES]; /* of text */
 };
 
-void pag_token_make(struct pag_token *out);
+void pag_api_token_make(struct pag_api_token *out);
 /* Checks the shape and the CRC; no secret needed, so a typo is told apart from a wrong token. PAG_E_SYNTAX,
  * PAG_E_CHECKSUM. out->text is filled too. */
-enum pag_err pag_token_parse(struct pag_span text, struct pag_token *out);
+enum pag_err pag_api_token_parse(struct pag_span text, struct pag_api_token *out);
 
 struct pag_claim {
     char text[PAG_CLAIM_CHARS + 1];
