@@ -52,7 +52,8 @@ struct pag_net_trust {
 };
 
 struct pag_net {
-    /* Starts connecting. trust NULL: plain TCP. The spans stay valid until close. PAG_E_NO_MEMORY, PAG_E_IO.
+    /* Starts connecting. trust NULL: plain TCP. host and the spans are valid
+     * during the call only: a port that needs them longer copies. PAG_E_NO_MEMORY, PAG_E_IO.
      */
     enum pag_err (*open)(void *ctx, const char *host, uint16_t port, const struct pag_net_trust *trust,
                          struct pag_conn *out);
