@@ -449,11 +449,13 @@ enum pag_err pag_mac_text(struct pag_span s, char out[13])
         return PAG_E_SYNTAX;
     }
     size_t n = 0;
+    size_t gap = 2; /* where the next separator stands */
     for (size_t i = 0; i < s.n; i++) {
-        if (spaced && i % 3 == 2) {
+        if (spaced && i == gap) {
             if (s.p[i] != s.p[2]) {
                 return PAG_E_SYNTAX;
             }
+            gap += 3;
             continue;
         }
         if (hex_value(s.p[i]) > 15) {

@@ -58,7 +58,7 @@ static enum pag_err get_chip(struct pag_cbor_reader *r, struct pag_manifest *m)
 {
     uint32_t v = 0;
     enum pag_err err = get_u32(r, PAG_CHIP_ESP8266, PAG_CHIP_POSIX, &v);
-    if (err == PAG_OK && v > PAG_CHIP_ESP32_P4 && v != PAG_CHIP_POSIX) {
+    if (err == PAG_OK && v > PAG_CHIP_ESP32_S31 && v != PAG_CHIP_POSIX) {
         err = PAG_E_RANGE;
     }
     if (err == PAG_OK) {

@@ -24,7 +24,7 @@ static bool hardware_ok(const struct pag_manifest *m)
 
 static bool chip_ok(enum pag_chip chip)
 {
-    return chip == PAG_CHIP_POSIX || (chip >= PAG_CHIP_ESP8266 && chip <= PAG_CHIP_ESP32_P4);
+    return chip == PAG_CHIP_POSIX || (chip >= PAG_CHIP_ESP8266 && chip <= PAG_CHIP_ESP32_S31);
 }
 
 /* A text member of cap bytes as a span; longer than cap - 1 if it has no end. */

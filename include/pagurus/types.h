@@ -45,6 +45,10 @@ enum pag_chip {
     PAG_CHIP_ESP32_C2 = 8,
     PAG_CHIP_ESP32_C5 = 9,
     PAG_CHIP_ESP32_P4 = 10,
+    PAG_CHIP_ESP32_C61 = 11,
+    PAG_CHIP_ESP32_H21 = 12,
+    PAG_CHIP_ESP32_H4 = 13,
+    PAG_CHIP_ESP32_S31 = 14, /* last of the numbers in a row */
     PAG_CHIP_POSIX = 255,
 };
 
