@@ -60,7 +60,7 @@ struct pag_init_result {
 /*
  * Makes everything above except the database. Nothing is overwritten: PAG_E_EXISTS when any of it is there,
  * and found[320] (may be NULL) is its path. The root key exists only in memory and in the encrypted export.
- * A failed run removes what it made.
+ * A failed run removes what it made. *out is zeroed first.
  */
 enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result *out, char found[320],
                       struct pag_fail *why);

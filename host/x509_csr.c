@@ -1,0 +1,117 @@
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
+#include <string.h>
+
+#include "host/crypto.h"
+#include "host/x509_priv.h"
+
+enum { CSR_MAX = 4096 };
+
+/* The key as exactly the 91 bytes of RFC 5480 with a named curve and an uncompressed point: no second
+ * encoding of one key, so that its hash is unique. OpenSSL has checked that the point is on the curve. */
+static enum pag_err plain_p256(X509_REQ *req, uint8_t spki[PAG_P256_SPKI_BYTES], struct pag_fail *why)
+{
+    unsigned char *der = NULL;
+    const EVP_PKEY *key = X509_REQ_get0_pubkey(req);
+    if (key == NULL || pag_crypto_spki(key, spki) != PAG_OK) {
+        return pag_fail_set(why, PAG_E_UNSUPPORTED, "request's key is not a point of P-256", 0);
+    }
+    int n = i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(req), &der);
+    bool same = n == PAG_P256_SPKI_BYTES && memcmp(der, spki, PAG_P256_SPKI_BYTES) == 0;
+    OPENSSL_free(der);
+    return same ? PAG_OK : pag_fail_set(why, PAG_E_UNSUPPORTED, "request's key is not in its plain form", 0);
+}
+
+static enum pag_err check(X509_REQ *req, struct pag_fail *why)
+{
+    uint8_t spki[PAG_P256_SPKI_BYTES];
+    enum pag_err err = plain_p256(req, spki, why);
+    if (err != PAG_OK) {
+        return err;
+    }
+    int nid = X509_REQ_get_signature_nid(req);
+    if (nid != NID_ecdsa_with_SHA256 && nid != NID_ecdsa_with_SHA384 && nid != NID_ecdsa_with_SHA512) {
+        return pag_fail_set(why, PAG_E_UNSUPPORTED, "request is not signed with ECDSA and SHA-2",
+                            (uint64_t)nid);
+    }
+    if (X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) != 1) {
+        return pag_fail_set(why, PAG_E_SIGNATURE, "request is not signed by its own key", 0);
+    }
+    return PAG_OK;
+}
+
+enum pag_err pag_x509_csr_parse(struct pag_span csr, X509_REQ **out, struct pag_fail *why)
+{
+    uint8_t space[CSR_MAX];
+    struct pag_buf der = { space, 0, sizeof space };
+    if (csr.n > CSR_MAX) {
+        return pag_fail_set(why, PAG_E_LIMIT, "request is longer than 4096 bytes", csr.n);
+    }
+    if (csr.n > 0 && csr.p[0] != 0x30) {
+        if (pag_x509_der_of_pem("CERTIFICATE REQUEST", csr, &der) != PAG_OK) {
+            return pag_fail_set(why, PAG_E_SYNTAX, "neither DER nor PEM of a certificate request", 0);
+        }
+        csr = (struct pag_span){ der.p, der.n };
+    }
+    const unsigned char *at = csr.p;
+    X509_REQ *req = csr.n == 0 ? NULL : d2i_X509_REQ(NULL, &at, (long)csr.n);
+    enum pag_err err = PAG_OK;
+    if (req == NULL || at != csr.p + csr.n) {
+        err = pag_fail_set(why, PAG_E_SYNTAX, "not a certificate request", 0);
+    } else {
+        err = check(req, why);
+    }
+    ERR_clear_error();
+    if (err != PAG_OK) {
+        X509_REQ_free(req);
+        return err;
+    }
+    *out = req;
+    return PAG_OK;
+}
+
+enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA256_BYTES],
+                                struct pag_fail *why)
+{
+    uint8_t spki[PAG_P256_SPKI_BYTES];
+    X509_REQ *req = NULL;
+    enum pag_err err = pag_x509_csr_parse(csr, &req, why);
+    if (err != PAG_OK) {
+        return err;
+    }
+    err = plain_p256(req, spki, why);
+    if (err == PAG_OK) {
+        (void)SHA256(spki, sizeof spki, key_sha256);
+    }
+    X509_REQ_free(req);
+    return err;
+}
+
+enum pag_err pag_x509_csr_make(const EVP_PKEY *key, const char *cn, struct pag_buf *der)
+{
+    X509_REQ *req = X509_REQ_new();
+    EVP_PKEY *mine =
+        (EVP_PKEY *)(uintptr_t)key; /* OpenSSL takes a plain pointer and changes only the count */
+    if (req == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    bool fine = X509_REQ_set_version(req, 0) == 1 && X509_REQ_set_pubkey(req, mine) == 1 &&
+                X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(req), NID_commonName, MBSTRING_UTF8,
+                                           (const unsigned char *)cn, -1, -1, 0) == 1 &&
+                X509_REQ_sign(req, mine, EVP_sha256()) > 0;
+    int n = fine ? i2d_X509_REQ(req, NULL) : -1;
+    enum pag_err err = n > 0 ? PAG_OK : PAG_E_CONFIG;
+    if (n > 0 && (size_t)n > der->cap - der->n) {
+        err = PAG_E_SPACE;
+    }
+    if (err == PAG_OK) {
+        unsigned char *at = der->p + der->n;
+        der->n += (size_t)i2d_X509_REQ(req, &at);
+    }
+    X509_REQ_free(req);
+    ERR_clear_error();
+    return err;
+}
