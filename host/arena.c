@@ -218,3 +218,8 @@ size_t pag_arena_used(const struct pag_arena *a)
 {
     return a->used;
 }
+
+void pag_arena_raise(struct pag_arena *a, size_t more)
+{
+    a->ceiling = more > SIZE_MAX - a->ceiling ? SIZE_MAX : a->ceiling + more;
+}

@@ -24,6 +24,7 @@ void *pag_arena_raw(struct pag_arena *a, size_t n);           /* the same, not z
 char *pag_arena_text(struct pag_arena *a, struct pag_span s); /* NUL-terminated copy */
 struct pag_span pag_arena_copy(struct pag_arena *a, struct pag_span s); /* {NULL,0} when it does not fit */
 char *pag_arena_printf(struct pag_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void pag_arena_raise(struct pag_arena *a, size_t more); /* lifts the ceiling by more bytes */
 size_t pag_arena_used(const struct pag_arena *a);
 
 #endif

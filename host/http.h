@@ -103,6 +103,8 @@ struct pag_http; /* immutable after new, shared */
 struct pag_http_listener;
 
 enum pag_err pag_http_new(const struct pag_http_config *config, struct pag_http **out, struct pag_fail *why);
+/* NULL is fine. Closes what is still attached: call it when the loops do not run any more, before they are
+ * freed. Nothing may reply afterwards. SIGPIPE is ignored in the process from pag_http_new on. */
 void pag_http_free(struct pag_http *http);
 
 /* Binds address:port (SO_REUSEPORT) on this loop. port 0: the kernel picks; read it back, other threads use
@@ -110,7 +112,8 @@ void pag_http_free(struct pag_http *http);
 enum pag_err pag_http_attach(struct pag_http *http, struct pag_loop *loop, const char *address, uint16_t port,
                              void *thread_ctx, struct pag_http_listener **out, struct pag_fail *why);
 uint16_t pag_http_port(const struct pag_http_listener *l);
-/* Stops accepting and closes idle connections; finish_ms later closes the rest. */
+/* Stops accepting and closes idle connections; finish_ms later closes the rest. On the loop's thread. *l
+ * frees itself with its last connection: do not use it again. */
 void pag_http_detach(struct pag_http_listener *l, uint32_t finish_ms);
 
 /* ---- reading a request ---- */
@@ -120,6 +123,13 @@ struct pag_span pag_http_header_get(const struct pag_http_request *req,
 bool pag_http_query_get(struct pag_http_request *req, const char *name, struct pag_span *value);
 /* Percent-decodes a path parameter. PAG_E_SYNTAX for %00, '/' or bad escapes. */
 enum pag_err pag_http_decode(struct pag_http_request *req, struct pag_span in, struct pag_span *out);
+
+/*
+ * What If-Match and If-None-Match say about the present state (etag: quoted strong tag, NULL: there is none):
+ * 0 to go on, 304 or 412 to reply. pag_http_reply and pag_http_reply_file ask it themselves for GET and HEAD;
+ * a handler that changes something asks before it does.
+ */
+unsigned pag_http_precondition(const struct pag_http_request *req, const char *etag);
 
 /* ---- replying: exactly one of these per request, on the request's thread ---- */
 struct pag_http_reply {
