@@ -1,0 +1,224 @@
+#include "agent/boot.h"
+
+#include "core/bytes.h"
+#include "core/mem.h"
+
+/* ---- the journal's view of a port ---- */
+
+static enum pag_err journal_read(void *ctx, uint32_t off, uint8_t *out, uint32_t n)
+{
+    const struct pag_port *p = ctx;
+    return p->flash.read(p->ctx, PAG_AREA_JOURNAL, off, out, n);
+}
+
+static enum pag_err journal_program(void *ctx, uint32_t off, struct pag_span data)
+{
+    const struct pag_port *p = ctx;
+    return p->flash.program(p->ctx, PAG_AREA_JOURNAL, off, data);
+}
+
+static enum pag_err journal_erase(void *ctx, uint32_t off, uint32_t n)
+{
+    const struct pag_port *p = ctx;
+    return p->flash.erase(p->ctx, PAG_AREA_JOURNAL, off, n);
+}
+
+enum pag_err pag_boot_journal(const struct pag_port *port, struct pag_journal_flash *f, struct pag_journal *j)
+{
+    union { /* the journal hands ctx back untouched and nobody writes through it */
+        const struct pag_port *in;
+        void *out;
+    } ctx = { .in = port };
+    *f = (struct pag_journal_flash){ ctx.out, journal_read, journal_program, journal_erase };
+    return pag_journal_open(j, f);
+}
+
+uint8_t pag_boot_active(const struct pag_journal *j)
+{
+    switch (j->last.type) {
+    case PAG_JOURNAL_CONFIRM:
+    case PAG_JOURNAL_EPOCH:
+        return j->last.slot;
+    case PAG_JOURNAL_CHECKPOINT:
+    case PAG_JOURNAL_FETCH:
+    case PAG_JOURNAL_STAGED:
+    case PAG_JOURNAL_APPLY:
+    case PAG_JOURNAL_TRY:
+    case PAG_JOURNAL_REVERT:
+    case PAG_JOURNAL_RESTORE:
+    case PAG_JOURNAL_REVERTED:
+    case PAG_JOURNAL_FALLBACK:
+    case PAG_JOURNAL_FAILED:
+        break;
+    }
+    return j->checkpoint.slot;
+}
+
+/* ---- verifying ---- */
+
+/* Whole image against the manifest in its slot. PAG_E_DIGEST. */
+static enum pag_err verify(const struct pag_port *port, struct pag_buf work, uint8_t slot,
+                           struct pag_slot *image)
+{
+    struct pag_slot_hash h;
+    uint8_t digest[PAG_SHA256_BYTES];
+    enum pag_err err = pag_slot_read(port, slot, work, image);
+    if (err == PAG_OK) {
+        err = pag_slot_hash_begin(&h, port, slot, image->size);
+    }
+    if (err != PAG_OK) {
+        return err;
+    }
+    do { /* at most size / sector steps */
+        if (port->feed_watchdog != NULL) {
+            port->feed_watchdog(port->ctx);
+        }
+        err = pag_slot_hash_step(&h, port, work, digest);
+    } while (err == PAG_E_AGAIN);
+    if (err != PAG_OK) {
+        return err;
+    }
+    return memcmp(digest, image->digest, sizeof digest) == 0 ? PAG_OK : PAG_E_DIGEST;
+}
+
+/* The slot holds the image that a record names, whole, and not below the floor. */
+static enum pag_err verify_record(const struct pag_port *port, struct pag_buf work,
+                                  const struct pag_journal_record *r, uint32_t floor, struct pag_slot *image)
+{
+    enum pag_err err = verify(port, work, r->slot, image);
+    if (err == PAG_OK && memcmp(image->digest, r->digest, sizeof r->digest) != 0) {
+        err = PAG_E_DIGEST;
+    }
+    return err == PAG_OK && image->epoch < floor ? PAG_E_ROLLBACK : err;
+}
+
+/* ---- deciding ---- */
+
+struct boot_work {
+    const struct pag_port *port;
+    struct pag_buf work;
+    struct pag_journal_flash flash;
+    struct pag_journal j;
+};
+
+static enum pag_err append(struct boot_work *b, enum pag_journal_type type, uint8_t count, uint32_t aux)
+{
+    struct pag_journal_record r = b->j.last;
+    r.type = type;
+    r.count = count;
+    r.aux = aux;
+    r.epoch = 0; /* the floor stays */
+    if (b->port->log != NULL) {
+        b->port->log(b->port->ctx, "boot.record", NULL, type);
+    }
+    return pag_journal_append(&b->j, &r);
+}
+
+/* Both sectors unreadable (or a factory-new device): the first good slot whose epoch is not below the
+ * other's. */
+static enum pag_err boot_without_journal(struct boot_work *b, struct pag_boot *out)
+{
+    uint32_t floor = 0;
+    for (uint8_t slot = 0; slot < 2; slot++) {
+        if (pag_slot_read(b->port, slot, b->work, &out->image) == PAG_OK && out->image.epoch > floor) {
+            floor = out->image.epoch;
+        }
+    }
+    for (uint8_t slot = 0; slot < 2; slot++) {
+        if (verify(b->port, b->work, slot, &out->image) == PAG_OK && out->image.epoch >= floor) {
+            out->slot = slot;
+            return PAG_OK;
+        }
+    }
+    return PAG_E_NOT_FOUND;
+}
+
+/* The confirmed image, or the one confirmed before when flash has rotted. Writes nothing. */
+static enum pag_err boot_confirmed(struct boot_work *b, struct pag_boot *out)
+{
+    struct pag_journal_record active = b->j.checkpoint;
+    if (b->j.last.type == PAG_JOURNAL_CONFIRM || b->j.last.type == PAG_JOURNAL_EPOCH) {
+        active = b->j.last;
+    }
+    out->trial = false;
+    out->slot = active.slot;
+    /* The floor does not bind the confirmed image: it stays bootable until EPOCH names its successor. */
+    if (verify_record(b->port, b->work, &active, 0, &out->image) == PAG_OK) {
+        return PAG_OK;
+    }
+    const struct pag_journal_record *spare = b->j.has_fallback ? &b->j.fallback : &b->j.checkpoint;
+    if (pag_journal_is_failed(&b->j, spare->digest, spare->sequence) ||
+        verify_record(b->port, b->work, spare, b->j.epoch, &out->image) != PAG_OK) {
+        return PAG_E_NOT_FOUND;
+    }
+    out->slot = spare->slot;
+    return PAG_OK;
+}
+
+static enum pag_err boot_reverted(struct boot_work *b, struct pag_boot *out)
+{
+    enum pag_err err = append(b, PAG_JOURNAL_REVERTED, 0, b->j.last.aux);
+    return err == PAG_OK ? boot_confirmed(b, out) : err;
+}
+
+static enum pag_err boot_trial(struct boot_work *b, struct pag_boot *out)
+{
+    enum pag_err err = PAG_OK;
+    if (b->j.last.count >= PAG_BOOT_TRIES) {
+        err = append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_TRIES_USED);
+        return err == PAG_OK ? boot_reverted(b, out) : err;
+    }
+    err = append(b, PAG_JOURNAL_TRY, (uint8_t)(b->j.last.count + 1), b->j.last.aux);
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (verify_record(b->port, b->work, &b->j.last, b->j.epoch, &out->image) != PAG_OK) {
+        err = append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_HASH_BAD);
+        return err == PAG_OK ? boot_reverted(b, out) : err;
+    }
+    out->slot = b->j.last.slot;
+    out->trial = true;
+    out->try_n = b->j.last.count;
+    return PAG_OK;
+}
+
+static enum pag_err decide(struct boot_work *b, struct pag_boot *out)
+{
+    enum pag_err err = PAG_OK;
+    if (!b->j.any) {
+        return boot_without_journal(b, out);
+    }
+    switch (b->j.last.type) {
+    case PAG_JOURNAL_TRY:
+        return boot_trial(b, out);
+    case PAG_JOURNAL_REVERT:
+        return boot_reverted(b, out);
+    case PAG_JOURNAL_CONFIRM:
+        if (b->j.last.count == 0) {
+            err = append(b, PAG_JOURNAL_CONFIRM, 1, 0);
+        }
+        return err == PAG_OK ? boot_confirmed(b, out) : err;
+    case PAG_JOURNAL_CHECKPOINT:
+    case PAG_JOURNAL_FETCH:
+    case PAG_JOURNAL_STAGED:
+    case PAG_JOURNAL_APPLY:
+    case PAG_JOURNAL_RESTORE:
+    case PAG_JOURNAL_REVERTED:
+    case PAG_JOURNAL_EPOCH:
+    case PAG_JOURNAL_FALLBACK:
+    case PAG_JOURNAL_FAILED:
+        break;
+    }
+    return boot_confirmed(b, out);
+}
+
+enum pag_err pag_boot_decide(const struct pag_port *port, struct pag_buf work, struct pag_boot *out)
+{
+    struct boot_work b = { .port = port, .work = work };
+    memset(out, 0, sizeof *out);
+    if (work.cap < PAG_BOOT_WORK_BYTES) {
+        return PAG_E_SPACE;
+    }
+    enum pag_err err = pag_boot_journal(port, &b.flash, &b.j);
+    return err == PAG_OK ? decide(&b, out) : err;
+}
