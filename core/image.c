@@ -62,8 +62,7 @@ static uint8_t xor_bytes(uint8_t sum, struct pag_span s)
     return sum;
 }
 
-enum pag_err pag_image_walk(struct pag_span file, const struct pag_image_walk *w, size_t *end,
-                            struct pag_fail *why)
+enum pag_err pag_image_walk(struct pag_span file, struct pag_image_walk *w, size_t *end, struct pag_fail *why)
 {
     uint8_t sum = CHECKSUM_SEED;
     size_t at = w->base + w->head_bytes;
@@ -90,7 +89,8 @@ enum pag_err pag_image_walk(struct pag_span file, const struct pag_image_walk *w
     if (last >= file.n) {
         return pag_fail_set(why, PAG_E_SHORT, "image: checksum byte is beyond the end, offset", last);
     }
-    if (file.p[last] != sum) {
+    w->patched = file.p[last] != sum;
+    if (w->patched && (file.p[last] ^ w->patch) != sum) {
         return pag_fail_set(why, PAG_E_CHECKSUM, "image: checksum byte, offset", last);
     }
     *end = last + 1;

@@ -62,6 +62,16 @@ static enum pag_err check_crc(struct pag_span file, struct pag_image *out, struc
     return PAG_OK;
 }
 
+/* The build tool writes the two words after it made the checksum byte, which was made with zeros there. */
+static uint8_t xor_of_words(struct pag_span file)
+{
+    uint8_t sum = 0;
+    for (size_t at = APP_LENGTH_AT; at < APP_CRC_AT + 4 && at < file.n; at++) {
+        sum = (uint8_t)(sum ^ file.p[at]);
+    }
+    return sum;
+}
+
 /* What follows the image: nothing, or signature and its length (Arduino signing). */
 static enum pag_err take_trailer(struct pag_span file, size_t end, struct pag_image *out,
                                  struct pag_fail *why)
@@ -90,6 +100,7 @@ enum pag_err pag_image_esp8266_read(struct pag_span file, struct pag_image *out,
     enum pag_err err = pag_image_walk(file, &walk, &end, why);
     if (err == PAG_OK && arduino) {
         walk = (struct pag_image_walk){ .base = APP_AT, .head_bytes = ESP8266_HEAD, .limit = file.n };
+        walk.patch = xor_of_words(file);
         err = pag_image_walk(file, &walk, &end, why);
     }
     if (err == PAG_OK) {
@@ -106,7 +117,11 @@ enum pag_err pag_image_esp8266_read(struct pag_span file, struct pag_image *out,
     if (out->flash_mode > 3) {
         return pag_fail_set(why, PAG_E_RANGE, "image: flash mode, offset", 2);
     }
-    return arduino && end > APP_CRC_AT + 4 ? check_crc(file, out, why) : PAG_OK;
+    err = arduino && end > APP_CRC_AT + 4 ? check_crc(file, out, why) : PAG_OK;
+    if (err == PAG_OK && walk.patched && !out->has_crc) {
+        err = pag_fail_set(why, PAG_E_CHECKSUM, "image: checksum byte, offset", end - 1);
+    }
+    return err;
 }
 
 /* ---- ESP32 family ---- */

@@ -13,15 +13,18 @@ enum pag_err pag_image_esp8266_read(struct pag_span file, struct pag_image *out,
 bool pag_image_is_esp32(struct pag_span file);
 
 /*
- * Walks the segments of the image at base: count of them, the first head at base + head_bytes, none beyond
- * limit. *end: behind the checksum byte, which is verified.
+ * Walks the segments of the image at base: the first head at base + head_bytes, none beyond limit. *end:
+ * behind the checksum byte, which is verified; patch: a difference that is allowed in it, patched: it was
+ * needed.
  */
 struct pag_image_walk {
     size_t base;
     size_t head_bytes;
     size_t limit;
+    uint8_t patch;
+    bool patched;
 };
-enum pag_err pag_image_walk(struct pag_span file, const struct pag_image_walk *w, size_t *end,
+enum pag_err pag_image_walk(struct pag_span file, struct pag_image_walk *w, size_t *end,
                             struct pag_fail *why);
 
 /* Looks for the marked block in payload and takes its texts. None is PAG_OK; two are PAG_E_SYNTAX. */
