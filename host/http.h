@@ -154,6 +154,7 @@ struct pag_http_file {
     struct pag_http_header *header;
     size_t header_n;
     bool no_range; /* Range is ignored, as for HTTP/1.0 */
+    bool close;    /* close after this reply */
     /* Called on this thread when sending ended: sent = body bytes accepted by the kernel. May be NULL. */
     void (*done)(void *ctx, uint64_t first, uint64_t sent, bool complete);
     void *done_ctx;

@@ -91,7 +91,8 @@ void pag_http_reply_file(struct pag_http_request *req, const struct pag_http_fil
                                     .content_type = file->content_type,
                                     .etag = file->etag,
                                     .header = file->header,
-                                    .header_n = file->header_n };
+                                    .header_n = file->header_n,
+                                    .close = file->close };
     struct range part = { 0, file->bytes };
     const char *extra = file->no_range || req->minor == 0 ? NULL : "Accept-Ranges: bytes\r\n";
     unsigned status = file->etag != NULL ? pag_http_precondition(req, file->etag) : 0;
