@@ -1,0 +1,255 @@
+#include "sim/fleet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+
+static const char *const outcome_words[PAG_SIM_OUTCOME_COUNT] = {
+    [PAG_SIM_WAITING] = "waiting", [PAG_SIM_CONFIRMED] = "confirmed", [PAG_SIM_REVERTED] = "reverted",
+    [PAG_SIM_REFUSED] = "refused", [PAG_SIM_DENIED] = "denied",
+};
+
+enum { SUMMARY_MS = 500, SETTLED_READINGS = 2, SETTLED_DENIALS = 2 };
+
+const char *pag_sim_outcome_word(enum pag_sim_outcome outcome)
+{
+    return outcome_words[outcome];
+}
+
+/* xorshift32 (Marsaglia 2003): for faults and jitter only. */
+uint32_t pag_sim_random(struct pag_sim_world *world, uint32_t below)
+{
+    uint32_t x = world->random;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    world->random = x;
+    return below > 0 ? x % below : 0;
+}
+
+/* ---- one device ---- */
+
+void pag_sim_device_reading(struct pag_sim_device *d)
+{
+    if (d->outcome == PAG_SIM_WAITING) {
+        d->readings_before++;
+    } else {
+        d->readings_after++;
+    }
+}
+
+void pag_sim_device_outcome(struct pag_sim_device *d, enum pag_sim_outcome outcome)
+{
+    if (d->outcome == PAG_SIM_WAITING || outcome == PAG_SIM_CONFIRMED) {
+        d->outcome = outcome;
+    }
+}
+
+void pag_sim_device_error(struct pag_sim_device *d, enum pag_err err, const char *what)
+{
+    d->last_error = err;
+    (void)snprintf(d->last_what, sizeof(d->last_what), "%s", what != NULL ? what : "");
+}
+
+enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
+{
+    switch (fault) {
+    case PAG_SIM_FAULT_NONE:
+    case PAG_SIM_POWER_CUT:
+    case PAG_SIM_CORRUPT:
+        return PAG_SIM_CONFIRMED;
+    case PAG_SIM_CRASH:
+        return PAG_SIM_REVERTED;
+    case PAG_SIM_FOREIGN:
+        return PAG_SIM_DENIED;
+    case PAG_SIM_UNTRUSTED:
+    case PAG_SIM_WRONG_CHIP:
+        return PAG_SIM_REFUSED;
+    case PAG_SIM_FAULT_COUNT:
+        break;
+    }
+    return PAG_SIM_WAITING;
+}
+
+bool pag_sim_device_settled(const struct pag_sim_device *d)
+{
+    if (d->outcome != pag_sim_expected(d->fault)) {
+        return false;
+    }
+    return d->outcome == PAG_SIM_DENIED ? d->denials >= SETTLED_DENIALS
+                                        : d->readings_after >= SETTLED_READINGS;
+}
+
+static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_device *d, uint32_t index)
+{
+    const struct pag_sim_options *o = world->options;
+    const uint32_t natives = o->devices - o->legacy;
+    *d = (struct pag_sim_device){
+        .world = world, .index = index, .state = "off", .before = o->sketch, .now = o->sketch
+    };
+    d->kind = index < natives ? PAG_SIM_NATIVE : PAG_SIM_LEGACY;
+    d->fault = d->kind == PAG_SIM_NATIVE ? pag_sim_fault_of(o->fault, index) : PAG_SIM_FAULT_NONE;
+    /* Espressif's prefix; the rest is the seed's and the device's. */
+    (void)snprintf(d->mac, sizeof(d->mac), "5ccf7f%06x", (unsigned)((o->seed * 65536U + index) & 0xFFFFFF));
+    memcpy(d->id, d->mac, sizeof(d->mac));
+    const uint32_t areas[PAG_AREA_COUNT] = {
+        [PAG_AREA_JOURNAL] = 2 * PAG_SIM_SECTOR, [PAG_AREA_TRUST] = 2 * PAG_SIM_SECTOR,
+        [PAG_AREA_CONFIG] = 2 * PAG_SIM_SECTOR,  [PAG_AREA_SLOT_A] = o->slot_bytes,
+        [PAG_AREA_SLOT_B] = o->slot_bytes,
+    };
+    enum pag_err err = pag_sim_flash_init(&d->flash, world->pool, areas);
+    if (err == PAG_OK) {
+        err = pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n));
+    }
+    if (err == PAG_OK) {
+        err = d->kind == PAG_SIM_NATIVE ? pag_sim_native_init(d) : pag_sim_legacy_init(d);
+    }
+    return err;
+}
+
+static void device_free(struct pag_sim_device *d)
+{
+    pag_loop_timer_stop(d->world->loop, &d->timer);
+    if (d->kind == PAG_SIM_NATIVE) {
+        pag_sim_native_free(d);
+    } else {
+        pag_sim_legacy_free(d);
+    }
+    pag_sim_flash_free(&d->flash);
+}
+
+/* ---- counting ---- */
+
+static void row_add(struct pag_sim_row *rows, uint32_t *n, const char *text, uint32_t count)
+{
+    for (uint32_t i = 0; i < *n; i++) {
+        if (strcmp(rows[i].text, text) == 0) {
+            rows[i].n += count;
+            return;
+        }
+    }
+    if (*n < PAG_SIM_ROWS_MAX) {
+        (void)snprintf(rows[*n].text, sizeof(rows[*n].text), "%s", text);
+        rows[*n].n = count;
+        (*n)++;
+    }
+}
+
+static void summary_device(struct pag_sim_summary *s, const struct pag_sim_device *d)
+{
+    s->devices++;
+    s->outcome[d->outcome]++;
+    s->settled += pag_sim_device_settled(d) ? 1 : 0;
+    s->readings += (uint64_t)d->readings_before + d->readings_after;
+    s->resets += d->resets;
+    row_add(s->version, &s->version_n, d->now.version, 1);
+    row_add(s->state, &s->state_n, d->state, 1);
+}
+
+void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summary *part)
+{
+    sum->devices += part->devices;
+    sum->settled += part->settled;
+    sum->readings += part->readings;
+    sum->resets += part->resets;
+    sum->sectors += part->sectors;
+    sum->net.opened += part->net.opened;
+    sum->net.handshakes += part->net.handshakes;
+    sum->net.refused += part->net.refused;
+    sum->net.read_bytes += part->net.read_bytes;
+    sum->net.written_bytes += part->net.written_bytes;
+    for (int i = 0; i < PAG_SIM_OUTCOME_COUNT; i++) {
+        sum->outcome[i] += part->outcome[i];
+    }
+    for (uint32_t i = 0; i < part->version_n; i++) {
+        row_add(sum->version, &sum->version_n, part->version[i].text, part->version[i].n);
+    }
+    for (uint32_t i = 0; i < part->state_n; i++) {
+        row_add(sum->state, &sum->state_n, part->state[i].text, part->state[i].n);
+    }
+}
+
+static void summarise(struct pag_sim_world *world)
+{
+    struct pag_sim_summary s = { .net = world->net.stats, .sectors = pag_sim_pool_count(world->pool) };
+    for (uint32_t i = 0; i < world->device_n; i++) {
+        summary_device(&s, &world->device[i]);
+    }
+    pthread_mutex_lock(&world->lock);
+    world->summary = s;
+    pthread_mutex_unlock(&world->lock);
+}
+
+static void on_tick(struct pag_loop *loop, struct pag_timer *t)
+{
+    summarise(t->ctx);
+    pag_loop_timer(loop, t, SUMMARY_MS);
+}
+
+/* ---- a world ---- */
+
+enum pag_err pag_sim_world_init(struct pag_sim_world *world, const struct pag_sim_options *options,
+                                uint32_t first, uint32_t n)
+{
+    *world = (struct pag_sim_world){ .options = options, .random = options->seed * 2654435761U + first + 1 };
+    world->random = world->random != 0 ? world->random : 1; /* zero would stay zero */
+    pthread_mutex_init(&world->lock, NULL);
+    world->loop = pag_loop_new(pag_clock_system());
+    world->pool = pag_sim_pool_new();
+    world->device = calloc(n, sizeof(world->device[0]));
+    if (world->loop == NULL || world->pool == NULL || world->device == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    pag_sim_net_init(&world->net, world->loop);
+    for (uint32_t i = 0; i < n; i++) {
+        world->device_n++; /* also a device that failed half way is freed */
+        const enum pag_err err = device_init(world, &world->device[i], first + i);
+        if (err != PAG_OK) {
+            return err;
+        }
+    }
+    world->tick = (struct pag_timer){ .on_fire = on_tick, .ctx = world };
+    pag_loop_timer(world->loop, &world->tick, 0);
+    return PAG_OK;
+}
+
+void pag_sim_world_free(struct pag_sim_world *world)
+{
+    if (world->loop == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < world->device_n; i++) {
+        device_free(&world->device[i]);
+    }
+    pag_loop_timer_stop(world->loop, &world->tick);
+    pag_sim_net_done(&world->net);
+    pag_sim_pool_free(world->pool);
+    pag_loop_free(world->loop);
+    pthread_mutex_destroy(&world->lock);
+    free(world->device);
+}
+
+static void *run(void *arg)
+{
+    struct pag_sim_world *world = arg;
+    (void)pag_loop_run(world->loop);
+    summarise(world);
+    return NULL;
+}
+
+enum pag_err pag_sim_world_start(struct pag_sim_world *world)
+{
+    world->is_started = pthread_create(&world->thread, NULL, run, world) == 0;
+    return world->is_started ? PAG_OK : PAG_E_NO_MEMORY;
+}
+
+void pag_sim_world_stop(struct pag_sim_world *world)
+{
+    if (world->is_started) {
+        pag_loop_stop(world->loop);
+        pthread_join(world->thread, NULL);
+        world->is_started = false;
+    }
+}

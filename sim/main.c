@@ -1,0 +1,141 @@
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/clock.h"
+#include "sim/table.h"
+
+enum { EXIT_LATE = 1, EXIT_USAGE = 2, EXIT_START = 3, SHOW_MS = 1000 };
+
+/* Set by a signal only. */
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+/* Two connections a device, and some. */
+static void raise_descriptors(uint32_t devices)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        const rlim_t want = (rlim_t)devices * 2 + 64;
+        limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void add_up(struct pag_sim_world *world, uint32_t n, struct pag_sim_summary *sum)
+{
+    *sum = (struct pag_sim_summary){ 0 };
+    for (uint32_t i = 0; i < n; i++) {
+        pthread_mutex_lock(&world[i].lock);
+        pag_sim_summary_add(sum, &world[i].summary);
+        pthread_mutex_unlock(&world[i].lock);
+    }
+}
+
+/* Until the time is over, all is settled, or a signal. True when every device is as expected. */
+static bool watch(struct pag_sim_world *world, const struct pag_sim_options *o)
+{
+    const struct pag_clock clock = pag_clock_system();
+    const uint64_t start = clock.now_ms(clock.ctx);
+    struct pag_sim_table table = { .to = stdout, .tty = isatty(STDOUT_FILENO) != 0 };
+    uint64_t shown = 0;
+    for (;;) {
+        struct pag_sim_summary sum;
+        const uint64_t now = clock.now_ms(clock.ctx);
+        add_up(world, o->threads, &sum);
+        const bool settled = sum.devices == o->devices && sum.settled == sum.devices;
+        const bool over =
+            stopped != 0 || now - start >= (uint64_t)o->seconds * 1000 || (o->until_settled && settled);
+        if (over || now - shown >= SHOW_MS) {
+            pag_sim_table_show(&table, &sum, now);
+            shown = now;
+        }
+        if (over) {
+            return settled;
+        }
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+    }
+}
+
+static enum pag_err start(struct pag_sim_world *world, const struct pag_sim_options *o)
+{
+    enum pag_err err = PAG_OK;
+    for (uint32_t i = 0, first = 0; i < o->threads && err == PAG_OK; i++) {
+        const uint32_t n = o->devices / o->threads + (i < o->devices % o->threads ? 1 : 0);
+        err = pag_sim_world_init(&world[i], o, first, n);
+        first += n;
+    }
+    for (uint32_t i = 0; i < o->threads && err == PAG_OK; i++) {
+        err = pag_sim_world_start(&world[i]);
+    }
+    return err;
+}
+
+static int report(const struct pag_sim_world *world, const struct pag_sim_options *o, double seconds)
+{
+    FILE *to = o->report != NULL ? fopen(o->report, "w") : stdout;
+    enum pag_err err = to != NULL ? pag_sim_report_write(to, o, world, o->threads, seconds) : PAG_E_IO;
+    if (o->report != NULL && to != NULL && fclose(to) != 0) {
+        err = PAG_E_IO;
+    }
+    if (err != PAG_OK) {
+        fprintf(stderr, "pagurus-sim: cannot write the report\n");
+    }
+    return err == PAG_OK ? 0 : EXIT_START;
+}
+
+static int run(const struct pag_sim_options *o)
+{
+    struct pag_sim_world *world = calloc(o->threads, sizeof(*world));
+    if (world == NULL) {
+        return EXIT_START;
+    }
+    const struct pag_clock clock = pag_clock_system();
+    const uint64_t began = clock.now_ms(clock.ctx);
+    int code = EXIT_START;
+    const enum pag_err err = start(world, o);
+    if (err == PAG_OK) {
+        code = watch(world, o) || !o->until_settled ? 0 : EXIT_LATE;
+    } else {
+        fprintf(stderr, "pagurus-sim: cannot start: %s\n", pag_err_word(err));
+    }
+    for (uint32_t i = 0; i < o->threads; i++) {
+        pag_sim_world_stop(&world[i]);
+    }
+    if (err == PAG_OK && o->json) {
+        const int written = report(world, o, (double)(clock.now_ms(clock.ctx) - began) / 1000.0);
+        code = written != 0 ? written : code;
+    }
+    for (uint32_t i = 0; i < o->threads; i++) {
+        pag_sim_world_free(&world[i]);
+    }
+    free(world);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct pag_sim_options options;
+    const bool asked = argc > 1 && strcmp(argv[1], "run") == 0;
+    const enum pag_err err =
+        pag_sim_options_parse(&options, argc - (asked ? 1 : 0), argv + (asked ? 1 : 0), stderr);
+    int code = err == PAG_E_NOT_FOUND ? 0 : EXIT_USAGE;
+    if (err == PAG_OK) {
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)signal(SIGINT, on_signal);
+        (void)signal(SIGTERM, on_signal);
+        raise_descriptors(options.devices);
+        code = run(&options);
+    }
+    pag_sim_options_free(&options);
+    return code;
+}

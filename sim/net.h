@@ -1,0 +1,67 @@
+#ifndef PAG_SIM_NET_H
+#define PAG_SIM_NET_H
+
+#include <netinet/in.h>
+#include <openssl/types.h>
+
+#include <pagurus/errors.h>
+
+#include "agent/port.h"
+#include "host/loop.h"
+
+/*
+ * Connections of many virtual devices on one loop: TCP, or TLS with the device's own certificate, never
+ * blocking. One struct pag_sim_net a thread. A connection wakes its owner once when what it last waited for
+ * (PAG_E_AGAIN) may go on.
+ */
+
+enum { PAG_SIM_CONTEXTS_MAX = 4 };
+
+struct pag_sim_net_stats {
+    uint64_t opened, handshakes, refused; /* refused: the peer or we broke off the handshake */
+    uint64_t read_bytes, written_bytes;
+};
+
+struct pag_sim_net {
+    struct pag_loop *loop;
+    struct {
+        const uint8_t *ca; /* the span's start; the CA of a run lies in one place */
+        size_t ca_n;
+        SSL_CTX *ctx;
+    } context[PAG_SIM_CONTEXTS_MAX];
+    struct {
+        char host[64];
+        struct sockaddr_storage address;
+        socklen_t bytes;
+    } resolved; /* the last name looked up: a fleet has one server */
+    struct pag_sim_net_stats stats;
+};
+
+void pag_sim_net_init(struct pag_sim_net *net, struct pag_loop *loop);
+void pag_sim_net_done(struct pag_sim_net *net); /* every connection must be closed before */
+
+struct pag_sim_conn {
+    struct pag_sim_net *net;
+    struct pag_watch watch;
+    SSL *ssl; /* NULL: plain */
+    enum { PAG_SIM_CONNECTING, PAG_SIM_HANDSHAKE, PAG_SIM_OPEN, PAG_SIM_BROKEN } state;
+    unsigned waiting; /* PAG_LOOP_READ, PAG_LOOP_WRITE */
+    bool saw_bytes;   /* anything was read after the handshake */
+    void (*wake)(void *ctx);
+    void *wake_ctx;
+};
+
+/* trust NULL: plain. wake is called out of the loop, never inside the functions below. PAG_E_IO (no address,
+ * no socket), PAG_E_TLS (bad certificate or key), PAG_E_NO_MEMORY. */
+enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_t port,
+                              const struct pag_net_trust *trust, struct pag_sim_conn **out);
+void pag_sim_conn_on_wake(struct pag_sim_conn *c, void (*wake)(void *ctx), void *ctx);
+
+/* As struct pag_net says. */
+enum pag_err pag_sim_conn_ready(struct pag_sim_conn *c);
+enum pag_err pag_sim_conn_read(struct pag_sim_conn *c, uint8_t *out, size_t *n);
+enum pag_err pag_sim_conn_write(struct pag_sim_conn *c, const uint8_t *data, size_t *n);
+/* abrupt: as if the power failed, no close_notify. NULL is fine. */
+void pag_sim_conn_close(struct pag_sim_conn *c, bool abrupt);
+
+#endif

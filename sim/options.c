@@ -1,0 +1,365 @@
+#include "sim/options.h"
+
+#include <getopt.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "core/image.h"
+#include "core/trust.h"
+
+enum { FILE_MAX_BYTES = 16 << 20 };
+
+enum option_key {
+    OPT_SERVER = 256,
+    OPT_CA,
+    OPT_TRUST_SET,
+    OPT_TRUST_PIN,
+    OPT_PRODUCT,
+    OPT_PRODUCT_ID,
+    OPT_HARDWARE,
+    OPT_CHIP,
+    OPT_CLAIM,
+    OPT_IMAGE,
+    OPT_SLOT,
+    OPT_DEVICES,
+    OPT_LEGACY,
+    OPT_LEGACY_URL,
+    OPT_FAULTS,
+    OPT_PROFILE,
+    OPT_POLL,
+    OPT_READING,
+    OPT_SECONDS,
+    OPT_UNTIL,
+    OPT_THREADS,
+    OPT_SEED,
+    OPT_REPORT,
+    OPT_REPORT_FILE,
+    OPT_VERBOSE,
+    OPT_HELP,
+};
+
+static const struct option known[] = {
+    { "server", required_argument, NULL, OPT_SERVER },
+    { "ca", required_argument, NULL, OPT_CA },
+    { "trust-set", required_argument, NULL, OPT_TRUST_SET },
+    { "trust-pin", required_argument, NULL, OPT_TRUST_PIN },
+    { "product", required_argument, NULL, OPT_PRODUCT },
+    { "product-id", required_argument, NULL, OPT_PRODUCT_ID },
+    { "hardware", required_argument, NULL, OPT_HARDWARE },
+    { "chip", required_argument, NULL, OPT_CHIP },
+    { "claim-code", required_argument, NULL, OPT_CLAIM },
+    { "image", required_argument, NULL, OPT_IMAGE },
+    { "slot-bytes", required_argument, NULL, OPT_SLOT },
+    { "devices", required_argument, NULL, OPT_DEVICES },
+    { "legacy", required_argument, NULL, OPT_LEGACY },
+    { "legacy-url", required_argument, NULL, OPT_LEGACY_URL },
+    { "faults", required_argument, NULL, OPT_FAULTS },
+    { "profile", required_argument, NULL, OPT_PROFILE },
+    { "poll", required_argument, NULL, OPT_POLL },
+    { "reading-ms", required_argument, NULL, OPT_READING },
+    { "seconds", required_argument, NULL, OPT_SECONDS },
+    { "until", required_argument, NULL, OPT_UNTIL },
+    { "threads", required_argument, NULL, OPT_THREADS },
+    { "seed", required_argument, NULL, OPT_SEED },
+    { "report", required_argument, NULL, OPT_REPORT },
+    { "report-file", required_argument, NULL, OPT_REPORT_FILE },
+    { "verbose", no_argument, NULL, OPT_VERBOSE },
+    { "help", no_argument, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 },
+};
+
+static const char usage[] =
+    "usage: pagurus-sim run --server https://HOST:8444 --ca root.pem --product NAME --claim-code CODE "
+    "--image v1.bin\n"
+    "  --image FILE           what the devices were flashed with (ESP8266, with an identity block)\n"
+    "  --trust-set FILE       first trust set of the product, or --trust-pin HEX: its SHA-256; without "
+    "either\n"
+    "                         native devices refuse every update\n"
+    "  --product-id HEX       8 bytes; default: of the trust set\n"
+    "  --hardware ID          default d1mini\n"
+    "  --chip NAME            default esp8266\n"
+    "  --slot-bytes N         default 524288\n"
+    "  --devices N            default 10; --legacy M of them speak ESP8266httpUpdate\n"
+    "  --legacy-url URL       default: SERVER/update/PRODUCT with a certificate; http:// is plain and "
+    "without one\n"
+    "  --faults LIST          power-cut=N,corrupt=N,crash=N,foreign=N,untrusted=N,wrong-chip=N; N or N%\n"
+    "  --profile NAME         quick (poll 5 s, reading 1 s), normal (300 s, 5 s), sleepy (3600 s, 60 s)\n"
+    "  --poll S --reading-ms N   instead of the profile's\n"
+    "  --seconds S            end after so long, default 120\n"
+    "  --until confirmed      end as soon as every device came to what its fault allows, and still sends "
+    "readings\n"
+    "  --threads N            default 1\n"
+    "  --seed N               default 1: MACs, faults and moments are those of the seed\n"
+    "  --report json          one JSON object at the end; --report-file FILE: there, not on standard output\n"
+    "  --verbose              what each agent logs, on standard error\n"
+    "exit: 0 all as expected (or no --until), 1 not in time, 2 bad usage, 3 cannot start\n";
+
+static enum pag_err read_file(const char *path, struct pag_buf *out, FILE *say)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        fprintf(say, "pagurus-sim: cannot open %s\n", path);
+        return PAG_E_IO;
+    }
+    out->p = malloc(FILE_MAX_BYTES);
+    out->cap = FILE_MAX_BYTES;
+    out->n = out->p != NULL ? fread(out->p, 1, FILE_MAX_BYTES, file) : 0;
+    const bool ok = out->n > 0 && out->n < FILE_MAX_BYTES && ferror(file) == 0;
+    fclose(file);
+    if (!ok) {
+        fprintf(say, "pagurus-sim: %s is empty, too large or cannot be read\n", path);
+        return PAG_E_IO;
+    }
+    uint8_t *fit = realloc(out->p, out->n);
+    out->p = fit != NULL ? fit : out->p;
+    out->cap = out->n;
+    return PAG_OK;
+}
+
+/* scheme://host:port, port and path optional. rest: from the '/' on. */
+static enum pag_err parse_url(const char *text, const char *scheme, char host[64], uint16_t *port,
+                              const char **rest)
+{
+    const size_t skip = strlen(scheme);
+    if (strncmp(text, scheme, skip) != 0) {
+        return PAG_E_SYNTAX;
+    }
+    struct pag_span s = pag_span_str(text + skip);
+    const size_t path = pag_span_find(s, 0, '/');
+    *rest = text + skip + path;
+    s.n = path;
+    const size_t colon = pag_span_find(s, 0, ':');
+    uint32_t number = *port;
+    if (colon < s.n && (pag_parse_u32(pag_span_of(s.p + colon + 1, s.n - colon - 1), &number) != PAG_OK ||
+                        number == 0 || number > UINT16_MAX)) {
+        return PAG_E_SYNTAX;
+    }
+    *port = (uint16_t)number;
+    return colon > 0 ? pag_text_copy(host, 64, pag_span_of(s.p, colon)) : PAG_E_SYNTAX;
+}
+
+static enum pag_err number_to(const char *text, uint32_t low, uint32_t high, uint32_t *out)
+{
+    uint32_t n = 0;
+    if (pag_parse_u32(pag_span_str(text), &n) != PAG_OK || n < low || n > high) {
+        return PAG_E_SYNTAX;
+    }
+    *out = n;
+    return PAG_OK;
+}
+
+static const struct profile {
+    const char *name;
+    uint32_t poll_s, reading_ms, jitter_s, backoff_s, trial_s, status_s;
+} profiles[] = {
+    { "quick", 5, 1000, 1, 1, 60, 10 },
+    { "normal", 300, 5000, 300, 60, 600, 60 },
+    { "sleepy", 3600, 60000, 300, 60, 600, 600 },
+};
+
+static enum pag_err take_profile(struct pag_sim_options *o, const char *name)
+{
+    for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+        const struct profile *p = &profiles[i];
+        if (strcmp(p->name, name) == 0) {
+            o->poll_s = p->poll_s;
+            o->reading_ms = p->reading_ms;
+            o->jitter_s = p->jitter_s;
+            o->backoff_s = p->backoff_s;
+            o->trial_s = p->trial_s;
+            o->status_s = p->status_s;
+            return PAG_OK;
+        }
+    }
+    return PAG_E_SYNTAX;
+}
+
+/* What is kept until all words are read. */
+struct words {
+    const char *faults, *hardware;
+    FILE *say;
+};
+
+static enum pag_err take_trust_set(struct pag_sim_options *o, const char *path, FILE *say)
+{
+    struct pag_buf set = { 0 };
+    enum pag_err err = read_file(path, &set, say);
+    struct pag_trust_set parsed;
+    if (err == PAG_OK) {
+        err = pag_trust_parse(pag_span_of(set.p, set.n), &parsed, NULL);
+    }
+    if (err == PAG_OK) {
+        memcpy(o->product_id, parsed.product, sizeof(o->product_id));
+    }
+    if (err == PAG_OK && EVP_Digest(set.p, set.n, o->pin, NULL, EVP_sha256(), NULL) != 1) {
+        err = PAG_E_NO_MEMORY;
+    }
+    free(set.p);
+    o->has_pin = err == PAG_OK;
+    return err;
+}
+
+static enum pag_err take_legacy_url(struct pag_sim_options *o, const char *url)
+{
+    o->legacy_plain = strncmp(url, "http://", 7) == 0;
+    o->legacy_port = o->legacy_plain ? 80 : 443;
+    const enum pag_err err = parse_url(url, o->legacy_plain ? "http://" : "https://", o->legacy_host,
+                                       &o->legacy_port, &o->legacy_path);
+    o->legacy_path = o->legacy_path != NULL && o->legacy_path[0] != '\0' ? o->legacy_path : NULL;
+    return err;
+}
+
+static enum pag_err take_number(struct pag_sim_options *o, int key, const char *value)
+{
+    switch (key) {
+    case OPT_SLOT:
+        return number_to(value, 2 * PAG_SIM_SECTOR, 16 << 20, &o->slot_bytes);
+    case OPT_DEVICES:
+        return number_to(value, 1, 100000, &o->devices);
+    case OPT_LEGACY:
+        return number_to(value, 0, 100000, &o->legacy);
+    case OPT_POLL:
+        return number_to(value, 1, 86400, &o->poll_s);
+    case OPT_READING:
+        return number_to(value, 100, 86400000, &o->reading_ms);
+    case OPT_SECONDS:
+        return number_to(value, 1, 7 * 86400, &o->seconds);
+    case OPT_THREADS:
+        return number_to(value, 1, 64, &o->threads);
+    case OPT_SEED:
+        return number_to(value, 0, UINT32_MAX, &o->seed);
+    default:
+        return PAG_E_NOT_FOUND;
+    }
+}
+
+static enum pag_err take_text(struct pag_sim_options *o, int key, const char *value, struct words *w)
+{
+    const char *rest = "";
+    switch (key) {
+    case OPT_SERVER:
+        return parse_url(value, "https://", o->host, &o->port, &rest);
+    case OPT_CA:
+        return read_file(value, &o->ca, w->say);
+    case OPT_TRUST_SET:
+        return take_trust_set(o, value, w->say);
+    case OPT_TRUST_PIN:
+        o->has_pin = true;
+        return pag_parse_hex(pag_span_str(value), o->pin, sizeof(o->pin));
+    case OPT_PRODUCT:
+        o->product = value;
+        return PAG_OK;
+    case OPT_PRODUCT_ID:
+        return pag_parse_hex(pag_span_str(value), o->product_id, sizeof(o->product_id));
+    case OPT_HARDWARE:
+        w->hardware = value;
+        return PAG_OK;
+    case OPT_CHIP:
+        o->chip = (uint8_t)pag_chip_by_name(pag_span_str(value));
+        return o->chip != PAG_CHIP_UNKNOWN ? PAG_OK : PAG_E_SYNTAX;
+    case OPT_CLAIM:
+        o->claim = value;
+        return PAG_OK;
+    case OPT_IMAGE:
+        return read_file(value, &o->image, w->say);
+    case OPT_LEGACY_URL:
+        return take_legacy_url(o, value);
+    case OPT_FAULTS:
+        w->faults = value;
+        return PAG_OK;
+    case OPT_PROFILE:
+        return take_profile(o, value);
+    case OPT_UNTIL:
+        o->until_settled = true;
+        return strcmp(value, "confirmed") == 0 ? PAG_OK : PAG_E_SYNTAX;
+    case OPT_VERBOSE:
+        o->verbose = true;
+        return PAG_OK;
+    case OPT_REPORT:
+        o->json = true;
+        return strcmp(value, "json") == 0 ? PAG_OK : PAG_E_SYNTAX;
+    case OPT_REPORT_FILE:
+        o->json = true;
+        o->report = value;
+        return PAG_OK;
+    default:
+        return take_number(o, key, value);
+    }
+}
+
+static enum pag_err complain(FILE *say, const char *what)
+{
+    fprintf(say, "pagurus-sim: %s\n", what);
+    return PAG_E_CONFIG;
+}
+
+static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
+{
+    if (o->host[0] == '\0' || o->ca.n == 0 || o->product == NULL || o->image.n == 0) {
+        return complain(w->say, "--server, --ca, --product and --image are needed; --help lists all");
+    }
+    static const uint8_t none[PAG_PRODUCT_ID_BYTES];
+    if (o->devices > o->legacy && memcmp(o->product_id, none, sizeof(none)) == 0) {
+        return complain(w->say, "native devices need --trust-set or --product-id");
+    }
+    if (pag_sim_sketch_of(pag_span_of(o->image.p, o->image.n), &o->sketch) != PAG_OK) {
+        return complain(w->say,
+                        "the image is not an ESP8266 .bin with a loader at 0 and an application at 0x1000");
+    }
+    if (o->sketch.version[0] == '\0') {
+        return complain(w->say, "the image has no identity block, so that its version cannot be told");
+    }
+    if (o->image.n + PAG_SIM_SECTOR > o->slot_bytes || o->slot_bytes % PAG_SIM_SECTOR != 0) {
+        return complain(w->say, "the image does not fit --slot-bytes, which are whole sectors of 4096");
+    }
+    if (o->legacy > o->devices ||
+        pag_sim_faults_parse(w->faults, o->devices - o->legacy, o->fault) != PAG_OK) {
+        return complain(w->say,
+                        "--faults or --legacy: unknown word, bad number, or more than there are devices");
+    }
+    const size_t hardware_n = strlen(w->hardware);
+    if (hardware_n < 4 || hardware_n > PAG_HARDWARE_ID_MAX) {
+        return complain(w->say, "--hardware takes 4 to 16 bytes");
+    }
+    o->hardware = w->hardware;
+    if (o->legacy_host[0] == '\0') {
+        memcpy(o->legacy_host, o->host, sizeof(o->host));
+        o->legacy_port = o->port;
+    }
+    return PAG_OK;
+}
+
+enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **argv, FILE *say)
+{
+    *o = (struct pag_sim_options){ .port = 8444,
+                                   .chip = PAG_CHIP_ESP8266,
+                                   .slot_bytes = 524288,
+                                   .devices = 10,
+                                   .seconds = 120,
+                                   .threads = 1,
+                                   .seed = 1 };
+    struct words w = { .faults = "", .hardware = "d1mini", .say = say };
+    (void)take_profile(o, "normal");
+    optind = 1;
+    opterr = 0;
+    for (int key = 0; (key = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (key == OPT_HELP) {
+            fputs(usage, say);
+            return PAG_E_NOT_FOUND;
+        }
+        if (key == '?' || take_text(o, key, optarg, &w) != PAG_OK) {
+            fprintf(say, "pagurus-sim: do not understand %s\n", argv[optind - 1]);
+            return PAG_E_CONFIG;
+        }
+    }
+    return optind == argc ? finish(o, &w) : complain(say, "one word too many");
+}
+
+void pag_sim_options_free(struct pag_sim_options *o)
+{
+    free(o->ca.p);
+    free(o->image.p);
+    *o = (struct pag_sim_options){ 0 };
+}
