@@ -91,6 +91,8 @@ enum pag_err pag_broker_set_denials(struct pag_broker *b, const struct pag_broke
 /* revoked or cn may be NULL: a serial only (an old certificate of a device that has a new one), or a name
  * only. */
 enum pag_err pag_broker_deny(struct pag_broker *b, const struct pag_revoked *revoked, const char *cn);
+/* Cuts the live session without keeping the name out: it comes back if its certificate is still good. */
+void pag_broker_kick(struct pag_broker *b, const char *cn);
 /* The name has a valid certificate again. */
 enum pag_err pag_broker_allow(struct pag_broker *b, const char *cn);
 /* Other product topics; PAG_E_CONFIG as in pag_broker_new. */

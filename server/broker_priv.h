@@ -1,0 +1,80 @@
+#ifndef PAG_SERVER_BROKER_PRIV_H
+#define PAG_SERVER_BROKER_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "host/spawn.h"
+#include "server/broker.h"
+
+/* Shared by server/broker*.c only. */
+
+enum { PAG_BROKER_PATH = 512, PAG_BROKER_LINE = 400 };
+
+/* Who is kept out, and the product topics; all sorted and owned. */
+struct pag_broker_lists {
+    struct pag_revoked *revoked;
+    size_t revoked_n;
+    char **denied;
+    size_t denied_n;
+    struct pag_broker_topic *topics;
+    size_t topics_n;
+};
+
+void pag_broker_lists_free(struct pag_broker_lists *lists);
+/* Adding what is there already is fine. PAG_E_NO_MEMORY. */
+enum pag_err pag_broker_lists_revoke(struct pag_broker_lists *lists, const struct pag_revoked *entry);
+enum pag_err pag_broker_lists_deny(struct pag_broker_lists *lists, const char *cn);
+bool pag_broker_lists_denies(const struct pag_broker_lists *lists, const char *cn);
+void pag_broker_lists_allow(struct pag_broker_lists *lists, const char *cn);
+/* Copies the topics after checking them; PAG_E_CONFIG with text. */
+enum pag_err pag_broker_lists_topics(struct pag_broker_lists *lists, const struct pag_broker_topic *topics,
+                                     size_t n, char text[256]);
+
+/* What goes into mosquitto.conf. */
+struct pag_broker_conf {
+    const struct pag_broker_config *config;
+    uint16_t port;
+    const char *acl, *crl, *kick_dir;
+    const char *plugin; /* NULL: none */
+};
+/* out->p is allocated; free() it. PAG_E_CONFIG: a path with a line break. */
+enum pag_err pag_broker_conf_text(const struct pag_broker_conf *conf, struct pag_buf *out);
+
+struct pag_broker {
+    struct pag_broker_config config; /* its texts are those below */
+    char dir[PAG_BROKER_PATH], mosquitto[PAG_BROKER_PATH], plugin[PAG_BROKER_PATH];
+    char anchor[PAG_BROKER_PATH], cert[PAG_BROKER_PATH], key[PAG_BROKER_PATH];
+    char address[64];
+    char conf[PAG_BROKER_PATH], acl[PAG_BROKER_PATH], crl[PAG_BROKER_PATH], kick[PAG_BROKER_PATH];
+    uint16_t port;
+
+    pthread_mutex_t files; /* lists, the files made of them, crl_number, crl_due_s; taken before lock */
+    struct pag_broker_lists lists;
+    uint64_t crl_number, crl_until_s, crl_due_s;
+
+    pthread_mutex_t lock; /* child, status, reload_pending */
+    pthread_cond_t changed;
+    struct pag_child child;
+    struct pag_broker_status status;
+    bool reload_pending; /* SIGHUP before its handler is there would end the broker */
+
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool stop;
+    int wake;
+
+    /* the thread's own */
+    char line[PAG_BROKER_LINE];
+    size_t line_n;
+    char last_line[160];
+    uint64_t started_ms;
+    uint32_t backoff_ms;
+};
+
+/* Lists to disk, then SIGHUP (now, or when the broker has come up). files is held. */
+enum pag_err pag_broker_write_lists(struct pag_broker *b);
+/* The thread: starts the process again and again until stop. */
+void *pag_broker_run(void *broker);
+
+#endif
