@@ -297,7 +297,8 @@ static enum pag_err complain(FILE *say, const char *what)
 
 static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
 {
-    if (o->host[0] == '\0' || o->ca.n == 0 || o->product == NULL || o->image.n == 0) {
+    const bool alone = o->legacy == o->devices && o->legacy_plain; /* needs neither server nor authority */
+    if (o->product == NULL || o->image.n == 0 || (!alone && (o->host[0] == '\0' || o->ca.n == 0))) {
         return complain(w->say, "--server, --ca, --product and --image are needed; --help lists all");
     }
     static const uint8_t none[PAG_PRODUCT_ID_BYTES];
