@@ -1,0 +1,58 @@
+#ifndef PAG_CLI_CLIENT_H
+#define PAG_CLI_CLIENT_H
+
+#include "cli/cli.h"
+
+struct pag_call {
+    const char *method;
+    const char *path;     /* "/devices" below /api/v1, or "/healthz" with root set; with query */
+    bool root;            /* path is from the server's root */
+    json_t *body;         /* sent as JSON; borrowed */
+    struct pag_span raw;  /* sent as it is when body is NULL and type is not */
+    const char *type;     /* content type of raw */
+    const char *digest;   /* value of Repr-Digest, or NULL */
+    const char *progress; /* label of a progress bar for the upload or download, or NULL */
+    FILE *sink;           /* a 2xx body goes here and not into memory; with one try only */
+    bool no_token;
+    bool silent; /* errors are not said, only returned */
+    bool once;   /* no retries */
+    /* Only for looking at certificates before anything is trusted: nothing secret is sent. */
+    bool probe;
+};
+
+struct pag_answer {
+    long status; /* 0: no answer */
+    struct pag_span body;
+    json_t *json; /* parsed body of a JSON type, kept by cli; or NULL */
+    char type[64];
+    char date[48];
+    char request_id[64];
+    char error[256]; /* of the connection, when status is 0 */
+    uint32_t retry_after_s;
+};
+
+/*
+ * One call with retries: safe ones and POSTs (which carry an Idempotency-Key) are tried up to four times
+ * over unreachable, 429, 502, 503 and 504 within --timeout. Returns an exit code; not OK has been said unless
+ * silent. out is filled as far as an answer came.
+ */
+int pag_client_call(struct pag_cli *cli, const struct pag_call *call, struct pag_answer *out);
+
+/* Shorthands; *json is the reply (NULL when it had none). */
+int pag_client_get(struct pag_cli *cli, const char *path, json_t **json);
+int pag_client_send(struct pag_cli *cli, const char *method, const char *path, json_t *body, json_t **json);
+
+/* Text escaped for a path segment or a query value. */
+char *pag_client_escape(struct pag_cli *cli, const char *text);
+
+/* Certificates of the server as PEM, leaf first, as the handshake of the last probe call showed them. */
+const char *pag_client_chain(struct pag_cli *cli, size_t at);
+
+void pag_client_close(struct pag_cli *cli);
+
+/* Exit code of an HTTP status. */
+int pag_problem_exit(long status);
+/* Says what, where and what to do of a problem+json (or of any other answer). Returns the exit code. */
+int pag_problem_say(struct pag_cli *cli, const struct pag_call *call, const struct pag_answer *a);
+
+#endif

@@ -1,0 +1,192 @@
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/find.h"
+#include "cli/settings.h"
+#include "cli/text.h"
+#include "cli/trust.h"
+#include "core/bytes.h"
+
+static const struct pag_column columns[] = {
+    { "ID", "id", PAG_CELL_TEXT },
+    { "PRODUCT", "product", PAG_CELL_TEXT },
+    { "USES LEFT", "uses_left", PAG_CELL_TEXT },
+    { "MAC", "mac", PAG_CELL_TEXT },
+    { "EXPIRES", "expires_at", PAG_CELL_TIME },
+    { NULL, NULL, PAG_CELL_TEXT },
+};
+
+static int make_code(struct pag_cli *cli, json_t **reply)
+{
+    uint64_t uses = 0;
+    uint64_t ttl_s = 0;
+    const char *product = pag_conf_default(cli, "product");
+    const char *mac = pag_opt(cli, "mac");
+    if (product == NULL) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
+    }
+    int rc = pag_opt_number(cli, "uses", 1, &uses);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_opt_seconds(cli, "ttl", 7 * 86400, &ttl_s);
+    }
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    json_t *body = pag_cli_keep(cli, json_pack("{s:s, s:I, s:I}", "product", product, "uses",
+                                               (json_int_t)uses, "ttl_s", (json_int_t)ttl_s));
+    if (mac != NULL) {
+        (void)json_object_set_new(body, "mac", json_string(mac));
+    }
+    return pag_client_send(cli, "POST", "/enrollment/codes", body, reply);
+}
+
+int pag_cmd_code_create(struct pag_cli *cli)
+{
+    json_t *reply = NULL;
+    int rc = make_code(cli, &reply);
+    if (rc != PAG_EXIT_OK || pag_out_json(cli, reply)) {
+        return rc;
+    }
+    (void)printf("%s\n", pag_out_text(reply, "code"));
+    pag_cli_say(cli, "good for %llu device(s) of %s until %s; it is shown only now\n",
+                (unsigned long long)pag_out_number(reply, "uses_left"), pag_out_text(reply, "product"),
+                pag_out_text(reply, "expires_at"));
+    return rc;
+}
+
+int pag_cmd_code_list(struct pag_cli *cli)
+{
+    return pag_out_api_list(cli, "/enrollment/codes", columns);
+}
+
+int pag_cmd_code_revoke(struct pag_cli *cli)
+{
+    const char *path = pag_cli_text(cli, "/enrollment/codes/%s", pag_client_escape(cli, pag_word(cli, 0)));
+    int rc = pag_client_send(cli, "DELETE", path, NULL, NULL);
+    if (rc == PAG_EXIT_OK) {
+        pag_cli_say(cli, "code %s revoked; devices that used it stay enrolled\n", pag_word(cli, 0));
+    }
+    return rc;
+}
+
+/* ---- the text that a device starts from (docs/spec/device-config.md) ---- */
+
+static const char *host_of(struct pag_cli *cli, const char *url)
+{
+    const char *host = strstr(url, "://") + 3;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
+    return pag_cli_text(cli, "%.*s", (int)n, host);
+}
+
+/* "host", "host:8444", "[::1]:8444" -> server and port lines. */
+static int server_lines(struct pag_cli *cli, const char **text)
+{
+    const char *given = pag_opt(cli, "device-server");
+    const char *host = given != NULL ? given : host_of(cli, cli->set.server);
+    uint32_t port = 8444;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (host[n] == ':' &&
+        (pag_parse_u32(pag_span_str(host + n + 1), &port) != PAG_OK || port == 0 || port > 65535)) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "--device-server ota.example.net:8444",
+                            "\"%s\" is no address", host);
+    }
+    bool bracket = host[0] == '[';
+    *text = pag_cli_text(cli, "%sserver=%.*s\nport=%u\n", *text, (int)(bracket ? n - 2 : n),
+                         host + (bracket ? 1 : 0), (unsigned)port);
+    return PAG_EXIT_OK;
+}
+
+static int hardware_line(struct pag_cli *cli, const json_t *product, const char **text)
+{
+    const json_t *list = json_object_get(product, "hardware");
+    const char *id = pag_opt(cli, "hardware");
+    if (id == NULL && json_array_size(list) == 1) {
+        id = json_string_value(json_array_get(list, 0));
+    }
+    if (id == NULL) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "--hardware ID; pagurus product show lists them",
+                            "product %s runs on %zu boards", pag_out_text(product, "name"),
+                            json_array_size(list));
+    }
+    *text = pag_cli_text(cli, "%shardware=%s\n", *text, id);
+    return PAG_EXIT_OK;
+}
+
+static int trust_lines(struct pag_cli *cli, const json_t *product, const char **text)
+{
+    struct pag_trust_view *v = pag_cli_alloc(cli, sizeof *v);
+    char hex[65];
+    int rc = pag_trust_load(cli, product, v);
+    if (rc == PAG_EXIT_NOT_FOUND) {
+        return pag_cli_fail(cli, PAG_EXIT_NOT_FOUND,
+                            pag_cli_text(cli, "pagurus key trust create --product %s --root R --release K",
+                                         pag_out_text(product, "name")),
+                            "product %s has no trust set: its devices could never accept an update",
+                            pag_out_text(product, "name"));
+    }
+    if (rc == PAG_EXIT_OK) {
+        pag_text_hex(pag_span_of(v->digest, sizeof v->digest), hex);
+        *text =
+            pag_cli_text(cli, "%strust_pin=%s\ntrust_pin_version=%u\n", *text, hex, (unsigned)v->set.version);
+    }
+    return rc;
+}
+
+static int claim_line(struct pag_cli *cli, const char **text)
+{
+    const char *code = pag_opt(cli, "code");
+    json_t *reply = NULL;
+    if (code == NULL) {
+        int rc = make_code(cli, &reply);
+        if (rc != PAG_EXIT_OK) {
+            return rc;
+        }
+        code = pag_out_text(reply, "code");
+    }
+    *text = pag_cli_text(cli, "%sclaim=%s\n", *text, code);
+    return PAG_EXIT_OK;
+}
+
+static int ca_block(struct pag_cli *cli, const char **text)
+{
+    struct pag_answer a;
+    struct pag_call call = { .method = "GET", .path = "/ca/root.pem", .no_token = true };
+    int rc = pag_client_call(cli, &call, &a);
+    if (rc == PAG_EXIT_OK) {
+        *text = pag_cli_text(cli, "%s%.*s", *text, (int)a.body.n, (const char *)a.body.p);
+    }
+    return rc;
+}
+
+int pag_cmd_device_config(struct pag_cli *cli)
+{
+    json_t *product = NULL;
+    const char *name = pag_conf_default(cli, "product");
+    if (name == NULL) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
+    }
+    int rc = pag_find_product(cli, name, &product);
+    uint8_t id[PAG_PRODUCT_ID_BYTES];
+    rc = rc == PAG_EXIT_OK ? pag_find_product_id(cli, product, id) : rc;
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    const char *text = pag_cli_text(cli, "# %s; the claim makes this file a secret until it is used\n", name);
+    rc = server_lines(cli, &text);
+    if (rc == PAG_EXIT_OK) {
+        text = pag_cli_text(cli, "%sproduct=%s\nchip=%s\n", text,
+                            pag_out_text(product, "id") + strlen("prd_"), pag_out_text(product, "chip"));
+        rc = hardware_line(cli, product, &text);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = trust_lines(cli, product, &text);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = ca_block(cli, &text);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = claim_line(cli, &text);
+    }
+    return rc == PAG_EXIT_OK ? pag_cmd_output(cli, pag_span_str(text)) : rc;
+}

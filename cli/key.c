@@ -1,0 +1,183 @@
+#include <dirent.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/keyfile.h"
+#include "cli/prompt.h"
+#include "cli/text.h"
+#include "core/bytes.h"
+#include "host/fs.h"
+#include "host/x509.h"
+
+enum { PEM_MAX = 16384 };
+
+static const char *use_of(struct pag_cli *cli)
+{
+    const char *use = pag_opt(cli, "use");
+    if (use == NULL || strcmp(use, "release") == 0 || strcmp(use, "root") == 0) {
+        return use == NULL ? "release" : use;
+    }
+    (void)pag_cli_fail(cli, PAG_EXIT_USAGE, "--use release or --use root", "no use \"%s\"", use);
+    return NULL;
+}
+
+static int made(struct pag_cli *cli, const struct pag_key *key, const char *how)
+{
+    const char *file = pag_key_path(cli, key->name, ".pem");
+    json_t *v = pag_cli_keep(cli, json_pack("{s:s, s:s, s:s}", "name", key->name, "key_id",
+                                            pag_key_id_text(cli, key->id), "file", file));
+    if (!pag_out_json(cli, v)) {
+        (void)printf("%s\t%s\n", key->name, pag_key_id_text(cli, key->id));
+    }
+    pag_cli_say(
+        cli, "%s: %s\nThere is no other copy. Back it up now, away from this machine:\n  cp %s /media/usb/\n",
+        how, file, file);
+    return PAG_EXIT_OK;
+}
+
+int pag_cmd_key_generate(struct pag_cli *cli)
+{
+    struct pag_key key;
+    const char *use = use_of(cli);
+    if (use == NULL) {
+        return PAG_EXIT_USAGE;
+    }
+    int rc = pag_key_make(cli, pag_word(cli, 0), &key);
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    if (pag_opt_on(cli, "register")) {
+        rc = pag_key_register(cli, &key, use);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = made(cli, &key, "key made");
+    }
+    pag_key_close(&key);
+    return rc;
+}
+
+static int import_pem(struct pag_cli *cli, const char *file, struct pag_span pem, struct pag_key *key)
+{
+    struct pag_fail why = { PAG_OK, "", 0 };
+    char secret[PAG_SECRET_MAX] = "";
+    bool locked = strstr((const char *)pem.p, "ENCRYPTED") != NULL;
+    if (locked) {
+        int rc = pag_prompt_secret(cli, "a key without a passphrase, and --passphrase-file for the new one",
+                                   pag_cli_text(cli, "Passphrase of %s", file), secret, sizeof secret);
+        if (rc != PAG_EXIT_OK) {
+            return rc;
+        }
+    }
+    enum pag_err err = pag_x509_key_of_pem(pem, locked ? secret : NULL, &key->pkey, &why);
+    memset(secret, 0, sizeof secret);
+    if (err != PAG_OK) {
+        return pag_cli_fail(cli, err == PAG_E_DENIED ? PAG_EXIT_DENIED : PAG_EXIT_USAGE,
+                            "want a P-256 private key in PEM (PKCS#8)", "%s: %s", file,
+                            why.what != NULL ? why.what : pag_err_word(err));
+    }
+    return PAG_EXIT_OK;
+}
+
+int pag_cmd_key_import(struct pag_cli *cli)
+{
+    struct pag_buf buf = { NULL, 0, 0 };
+    struct pag_fail why = { PAG_OK, "", 0 };
+    struct pag_key key;
+    const char *name = pag_word(cli, 0);
+    const char *file = pag_word(cli, 1);
+    memset(&key, 0, sizeof key);
+    if (pag_fs_read(file, PEM_MAX, &buf, &why) != PAG_OK) {
+        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+    }
+    int rc = import_pem(cli, file, pag_buf_span(&buf), &key);
+    pag_fs_buf_free(&buf);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_key_save(cli, name, key.pkey);
+    }
+    pag_key_close(&key);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_key_public(cli, name, &key);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = made(cli, &key, "key imported");
+        pag_key_close(&key);
+    }
+    return rc;
+}
+
+int pag_cmd_key_public(struct pag_cli *cli)
+{
+    struct pag_key key;
+    const char *use = use_of(cli);
+    int rc = use == NULL ? PAG_EXIT_USAGE : pag_key_public(cli, pag_word(cli, 0), &key);
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    if (pag_opt_on(cli, "register")) {
+        rc = pag_key_register(cli, &key, use);
+    }
+    const char *pem = pag_key_spki_pem(cli, &key);
+    json_t *v = pag_cli_keep(cli, json_pack("{s:s, s:s, s:s}", "name", key.name, "key_id",
+                                            pag_key_id_text(cli, key.id), "pem", pem));
+    if (rc == PAG_EXIT_OK && !pag_out_json(cli, v)) {
+        rc = pag_cmd_output(cli, pag_span_str(pem));
+    }
+    pag_key_close(&key);
+    return rc;
+}
+
+static const struct pag_column columns[] = {
+    { "NAME", "name", PAG_CELL_TEXT },
+    { "KEY ID", "key_id", PAG_CELL_TEXT },
+    { "PROTECTED", "protected", PAG_CELL_TEXT },
+    { "USE", "use", PAG_CELL_TEXT },
+    { NULL, NULL, PAG_CELL_TEXT },
+};
+
+static json_t *row_of(struct pag_cli *cli, const char *name)
+{
+    struct pag_key key;
+    struct pag_buf buf = { NULL, 0, 0 };
+    if (pag_key_public(cli, name, &key) != PAG_EXIT_OK) {
+        return NULL;
+    }
+    (void)pag_fs_read(pag_key_path(cli, name, ".pem"), PEM_MAX, &buf, NULL);
+    bool locked = buf.p != NULL && strstr((const char *)buf.p, "BEGIN ENCRYPTED") != NULL;
+    pag_fs_buf_free(&buf);
+    json_t *row = json_pack("{s:s, s:s, s:b, s:n, s:s}", "name", name, "key_id", pag_key_id_text(cli, key.id),
+                            "protected", locked, "use", "file", pag_key_path(cli, name, ".pem"));
+    pag_key_close(&key);
+    return row;
+}
+
+/* Names of the local keys, sorted. */
+static json_t *local_rows(struct pag_cli *cli)
+{
+    json_t *rows = pag_cli_keep(cli, json_array());
+    struct dirent **found = NULL;
+    int n = scandir(pag_key_folder(cli), &found, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        char *name = found[i]->d_name;
+        size_t len = strlen(name);
+        if (len > 4 && strcmp(name + len - 4, ".pem") == 0) {
+            json_t *row = row_of(cli, pag_cli_text(cli, "%.*s", (int)(len - 4), name));
+            if (row != NULL) {
+                (void)json_array_append_new(rows, row);
+            }
+        }
+        free(found[i]);
+    }
+    free(found);
+    return rows;
+}
+
+int pag_cmd_key_list(struct pag_cli *cli)
+{
+    if (pag_opt_on(cli, "remote")) {
+        return pag_out_api_list(cli, "/keys", columns);
+    }
+    return pag_out_items(cli, local_rows(cli), columns);
+}

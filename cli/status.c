@@ -1,0 +1,62 @@
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+
+static const struct pag_column lines[] = {
+    { "version", "version", PAG_CELL_TEXT },
+    { "started", "started_at", PAG_CELL_TIME },
+    { "uptime s", "uptime_s", PAG_CELL_TEXT },
+    { "devices", "devices.total", PAG_CELL_TEXT },
+    { "online", "devices.online", PAG_CELL_TEXT },
+    { "by state", "devices.by_state", PAG_CELL_TEXT },
+    { "store", "store.path", PAG_CELL_TEXT },
+    { "store size", "store.bytes", PAG_CELL_BYTES },
+    { "store queue", "store.queue", PAG_CELL_TEXT },
+    { "broker", "broker.state", PAG_CELL_STATE },
+    { "broker port", "broker.port", PAG_CELL_TEXT },
+    { "broker connected", "broker.connected", PAG_CELL_TEXT },
+    { "broker restarts", "broker.restarts", PAG_CELL_TEXT },
+    { "root exported", "root_exported", PAG_CELL_TEXT },
+    { NULL, NULL, PAG_CELL_TEXT },
+};
+
+static const struct pag_column versions[] = {
+    { "PRODUCT", "product", PAG_CELL_TEXT },
+    { "VERSION", "version", PAG_CELL_TEXT },
+    { "DEVICES", "count", PAG_CELL_TEXT },
+    { NULL, NULL, PAG_CELL_TEXT },
+};
+
+int pag_cmd_status(struct pag_cli *cli)
+{
+    json_t *status = NULL;
+    int rc = pag_client_get(cli, "/status", &status);
+    if (rc != PAG_EXIT_OK || pag_out_json(cli, status)) {
+        return rc;
+    }
+    rc = pag_out_object(cli, status, lines);
+    json_t *by_version = pag_out_at(status, "devices.by_version");
+    if (json_array_size(by_version) > 0 && !pag_opt_on(cli, "columns")) {
+        (void)fputc('\n', stdout);
+        rc = pag_out_items(cli, by_version, versions);
+    }
+    size_t i = 0;
+    const json_t *w = NULL;
+    json_array_foreach(json_object_get(status, "warnings"), i, w)
+    {
+        if (json_is_string(w)) {
+            pag_cli_warn(cli, "%s", json_string_value(w));
+        }
+    }
+    return rc;
+}
+
+int pag_cmd_version(struct pag_cli *cli)
+{
+    json_t *v = pag_cli_keep(cli, json_pack("{s:s}", "version", PAG_CLI_VERSION));
+    if (!pag_out_json(cli, v)) {
+        (void)printf("pagurus %s\n", PAG_CLI_VERSION);
+    }
+    return PAG_EXIT_OK;
+}
