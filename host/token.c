@@ -89,7 +89,7 @@ static void claim_text(const uint8_t bytes[CLAIM_BYTES], struct pag_claim *out)
         unsigned value = 0;
         for (int bit = 0; bit < 5; bit++) {
             int at = i * 5 + bit - 2;
-            unsigned b = at < 0 ? 0 : (bytes[at / 8] >> (7 - at % 8)) & 1U;
+            unsigned b = at < 0 ? 0 : ((unsigned)bytes[at / 8] >> (7 - at % 8)) & 1U;
             value = value << 1 | b;
         }
         out->text[i] = CROCKFORD[value];

@@ -101,6 +101,9 @@ static enum pag_err launch(struct pag_broker *b, struct pag_fail *why)
     if (b->config.port == 0 && (b->port == 0 || strstr(b->last_line, "in use") != NULL)) {
         b->port = pick_port(b->address);
     }
+    (void)pthread_mutex_lock(&b->lock);
+    b->reload_pending = false; /* it reads what is there now; what is written from here on sets it again */
+    (void)pthread_mutex_unlock(&b->lock);
     enum pag_err err = write_conf(b);
     if (err == PAG_OK) {
         err = pag_child_start(&child, &started, why);
