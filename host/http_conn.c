@@ -1,7 +1,6 @@
 #define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): accept4 and friends */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -93,7 +92,7 @@ enum pag_err pag_http_recv(struct pag_http_conn *c, uint8_t *buf, size_t n, size
     }
     ssize_t r = recv(c->watch.fd, buf, n, 0);
     if (r > 0) {
-        c->readable = (size_t)r == n; /* less: the socket is empty, the next event will tell */
+        c->readable = (size_t)r == n || c->ending; /* less: it is empty, the next event will tell */
         *got = (size_t)r;
         return PAG_OK;
     }
@@ -142,6 +141,8 @@ void pag_http_conn_open(struct pag_http_listener *l, int fd, const struct sockad
 {
     const struct pag_http_config *config = &l->http->config;
     struct pag_http_conn *c = calloc(1, sizeof(*c));
+    /* Edge-triggered and never changed: no call per request. */
+    const unsigned everything = PAG_LOOP_READ | PAG_LOOP_WRITE | PAG_LOOP_HANGUP | PAG_LOOP_EDGE;
     bool is_loopback = false;
     if (c == NULL) {
         (void)close(fd);
@@ -160,11 +161,8 @@ void pag_http_conn_open(struct pag_http_listener *l, int fd, const struct sockad
         free(c);
         return;
     }
-    const int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     c->tls = config->tls == NULL ? NULL : pag_tls_conn_new(config->tls, fd, &l->io);
-    if ((config->tls != NULL && c->tls == NULL) ||
-        pag_loop_watch(l->loop, &c->watch, PAG_LOOP_READ) != PAG_OK) {
+    if ((config->tls != NULL && c->tls == NULL) || pag_loop_watch(l->loop, &c->watch, everything) != PAG_OK) {
         pag_tls_conn_free(c->tls);
         uncount(c);
         (void)close(fd);
@@ -188,7 +186,7 @@ static void close_socket(struct pag_http_conn *c)
         return;
     }
     pag_loop_timer_stop(c->l->loop, &c->timer);
-    pag_loop_unwatch(c->l->loop, &c->watch);
+    pag_loop_forget(c->l->loop, &c->watch);
     (void)close(c->watch.fd);
     c->watch.fd = -1;
     uncount(c);
@@ -505,25 +503,6 @@ static bool step(struct pag_http_conn *c)
     return false;
 }
 
-/* What the connection waits for now. Reading stays on while it costs nothing: no call per request. */
-static void watch_again(struct pag_http_conn *c)
-{
-    unsigned events = c->watch.armed & PAG_LOOP_READ;
-    bool is_reading = c->phase != PHASE_HANDLER && c->phase != PHASE_SEND;
-    if (is_reading) {
-        events |= PAG_LOOP_READ;
-    } else if (c->readable) {
-        events = 0; /* bytes are waiting that nobody will read before the reply is out */
-    }
-    bool has_backlog = c->tls != NULL && pag_tls_backlog(c->tls) > 0;
-    if (c->phase == PHASE_SEND || has_backlog) {
-        events |= PAG_LOOP_WRITE;
-    }
-    if (pag_loop_watch(c->l->loop, &c->watch, events) != PAG_OK) {
-        pag_http_conn_abort(c);
-    }
-}
-
 void pag_http_conn_run(struct pag_http_conn *c)
 {
     if (c->running) {
@@ -534,9 +513,6 @@ void pag_http_conn_run(struct pag_http_conn *c)
     }
     if (c->phase != PHASE_CLOSED && !c->gone && c->tls != NULL && pag_tls_flush(c->tls) == PAG_E_CLOSED) {
         pag_http_conn_abort(c);
-    }
-    if (c->phase != PHASE_CLOSED && !c->gone) {
-        watch_again(c);
     }
     c->running = false;
     if (c->phase == PHASE_CLOSED) {
@@ -551,7 +527,11 @@ static void on_event(struct pag_loop *loop, struct pag_watch *w, unsigned events
     (void)loop;
     struct pag_http_conn *c = w->ctx;
     c->readable = c->readable || (events & (PAG_LOOP_READ | PAG_LOOP_HANGUP)) != 0;
-    if ((events & PAG_LOOP_HANGUP) != 0 && c->phase == PHASE_HANDLER) {
+    c->ending = c->ending || (events & PAG_LOOP_HANGUP) != 0;
+    if (c->tls != NULL) {
+        pag_tls_readable(c->tls, c->ending);
+    }
+    if ((events & PAG_LOOP_DEAD) != 0 && c->phase == PHASE_HANDLER) {
         pag_http_conn_abort(c); /* nobody is there for the reply; its request stays until then */
         return;
     }

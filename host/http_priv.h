@@ -80,6 +80,7 @@ struct pag_http_conn {
     size_t linger_bytes;
     uint8_t phase;
     bool readable; /* the socket may have more */
+    bool ending;   /* the peer has sent its FIN: read to the end */
     bool running;
     bool gone;    /* socket closed, the handler still has the request */
     bool used;    /* a request has been answered */

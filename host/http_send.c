@@ -9,7 +9,7 @@
 #include "host/http_priv.h"
 
 /* After so many bytes another connection has its turn. */
-enum { TURN_BYTES = 2 << 20 };
+enum { TURN_BYTES = 2 << 20, SHARED_BYTES = 16384 };
 
 static void took(struct pag_http_conn *c, size_t n)
 {
@@ -61,7 +61,10 @@ static enum pag_err plain_parts(struct pag_http_conn *c)
         skip -= skip < p.n ? skip : p.n;
     }
     struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-    bool more = out->fd >= 0 && out->total > out->part[0].n + out->part[1].n;
+    /* A short file shares a segment with its head. A long one does not: its pages would lie across segments.
+     */
+    uint64_t head = out->part[0].n + out->part[1].n;
+    bool more = out->total > head && out->total < SHARED_BYTES;
     ssize_t r = sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     if (r > 0) {
         took(c, (size_t)r);
@@ -74,14 +77,16 @@ static enum pag_err plain_file(struct pag_http_conn *c, uint64_t head)
     struct pag_http_out *out = &c->ex->out;
     off_t at = (off_t)(out->file_first + (out->at - head));
     uint64_t left = out->total - out->at;
-    ssize_t r = sendfile(c->watch.fd, out->fd, &at, left < TURN_BYTES ? (size_t)left : TURN_BYTES);
+    size_t want = left < TURN_BYTES ? (size_t)left : TURN_BYTES;
+    ssize_t r = sendfile(c->watch.fd, out->fd, &at, want);
     if (r == 0) {
         return PAG_E_CLOSED; /* the file has shrunk: what was promised cannot be sent */
     }
     if (r > 0) {
         took(c, (size_t)r);
     }
-    return plain_result(r);
+    /* Less than asked for: the socket is full, and will tell when it is not. */
+    return r > 0 && (size_t)r < want ? PAG_E_AGAIN : plain_result(r);
 }
 
 /* ---- TLS ---- */
@@ -146,6 +151,7 @@ enum pag_err pag_http_send_step(struct pag_http_conn *c)
             return err;
         }
         if (out->at >= turn_ends && out->at < out->total) {
+            pag_loop_again(c->l->loop, &c->watch);
             return PAG_E_AGAIN;
         }
     }

@@ -114,15 +114,11 @@ static void run_posted(struct pag_loop *loop)
     }
 }
 
-enum pag_err pag_loop_watch(struct pag_loop *loop, struct pag_watch *w, unsigned events)
+static enum pag_err control(struct pag_loop *loop, int op, struct pag_watch *w, unsigned events)
 {
-    if (w->armed == (events | WATCHED)) {
-        return PAG_OK;
-    }
     struct epoll_event ev = { .data.ptr = w };
     ev.events = (events & PAG_LOOP_READ ? EPOLLIN : 0U) | (events & PAG_LOOP_WRITE ? EPOLLOUT : 0U) |
-                (events & PAG_LOOP_HANGUP ? EPOLLRDHUP : 0U);
-    int op = w->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+                (events & PAG_LOOP_HANGUP ? EPOLLRDHUP : 0U) | (events & PAG_LOOP_EDGE ? EPOLLET : 0U);
     if (epoll_ctl(loop->epoll_fd, op, w->fd, &ev) != 0) {
         return errno == ENOMEM || errno == ENOSPC ? PAG_E_NO_MEMORY : PAG_E_IO;
     }
@@ -130,17 +126,36 @@ enum pag_err pag_loop_watch(struct pag_loop *loop, struct pag_watch *w, unsigned
     return PAG_OK;
 }
 
-void pag_loop_unwatch(struct pag_loop *loop, struct pag_watch *w)
+enum pag_err pag_loop_watch(struct pag_loop *loop, struct pag_watch *w, unsigned events)
 {
-    if (w->armed == 0) {
-        return;
+    if (w->armed == (events | WATCHED)) {
+        return PAG_OK;
     }
-    (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+    return control(loop, w->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w, events);
+}
+
+void pag_loop_again(struct pag_loop *loop, struct pag_watch *w)
+{
+    if (w->armed != 0) {
+        (void)control(loop, EPOLL_CTL_MOD, w, w->armed & ~(unsigned)WATCHED);
+    }
+}
+
+void pag_loop_forget(struct pag_loop *loop, struct pag_watch *w)
+{
     w->armed = 0;
     for (int i = loop->batch_at + 1; i < loop->batch_n; i++) {
         if (loop->batch[i].data.ptr == w) {
             loop->batch[i].data.ptr = NULL;
         }
+    }
+}
+
+void pag_loop_unwatch(struct pag_loop *loop, struct pag_watch *w)
+{
+    if (w->armed != 0) {
+        (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+        pag_loop_forget(loop, w);
     }
 }
 
@@ -152,9 +167,9 @@ static void deliver(struct pag_loop *loop, const struct epoll_event *ev)
     }
     unsigned events = (ev->events & EPOLLIN ? PAG_LOOP_READ : 0U) |
                       (ev->events & EPOLLOUT ? PAG_LOOP_WRITE : 0U) |
-                      (ev->events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) ? PAG_LOOP_HANGUP : 0U);
+                      (ev->events & EPOLLRDHUP ? PAG_LOOP_HANGUP : 0U);
     if (ev->events & (EPOLLERR | EPOLLHUP)) { /* let the owner's read or write meet the error */
-        events |= w->armed & (PAG_LOOP_READ | PAG_LOOP_WRITE);
+        events |= PAG_LOOP_HANGUP | PAG_LOOP_DEAD | (w->armed & (PAG_LOOP_READ | PAG_LOOP_WRITE));
     }
     w->on_event(loop, w, events);
 }

@@ -15,12 +15,14 @@
  */
 struct pag_loop;
 
-enum { PAG_LOOP_READ = 1, PAG_LOOP_WRITE = 2, PAG_LOOP_HANGUP = 4 };
+/* DEAD is only reported: failed, or shut in both directions. EDGE is only asked for: an event comes once when
+ * something new happens (EPOLLET), and the owner remembers what it has not used up. */
+enum { PAG_LOOP_READ = 1, PAG_LOOP_WRITE = 2, PAG_LOOP_HANGUP = 4, PAG_LOOP_DEAD = 8, PAG_LOOP_EDGE = 16 };
 
 /*
- * Level-triggered. HANGUP is reported whether asked for or not when the socket failed or both directions are
- * shut: the owner must then unwatch, or it is called again at once. Asked for, it also tells of a peer that
- * has sent its FIN.
+ * Level-triggered unless EDGE. HANGUP is reported whether asked for or not when the socket failed or both
+ * directions are shut: the owner must then unwatch, or it is called again at once. Asked for, it also tells
+ * of a peer that has sent its FIN.
  */
 struct pag_watch {
     int fd;
@@ -52,8 +54,13 @@ void pag_loop_post(struct pag_loop *loop,
                    struct pag_task *task); /* any thread; never fails, FIFO per poster */
 
 enum pag_err pag_loop_watch(struct pag_loop *loop, struct pag_watch *w, unsigned events); /* add or change */
+/* For EDGE: what is ready now is reported once more in the next iteration. */
+void pag_loop_again(struct pag_loop *loop, struct pag_watch *w);
 void pag_loop_unwatch(struct pag_loop *loop,
                       struct pag_watch *w); /* safe inside any callback; close(fd) after */
+/* The same for a descriptor that has no duplicate and is closed right after: the kernel then forgets it by
+ * itself. */
+void pag_loop_forget(struct pag_loop *loop, struct pag_watch *w);
 
 /* Arms or re-arms. Never fires inside this call; 0 means in the next iteration. It is not armed when on_fire
  * is called and may be armed again there. */

@@ -90,7 +90,6 @@ static enum pag_err context_new(struct pag_tls *tls, SSL_CTX **out, struct pag_f
         SSL_CTX_free(ctx);
         return err;
     }
-    pag_tls_watch_messages(ctx);
     *out = ctx;
     return PAG_OK;
 }

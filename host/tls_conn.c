@@ -23,7 +23,9 @@ struct pag_tls_conn {
     bool established;
     bool broken; /* fatal error: SSL_shutdown must not be called */
     bool send_failed;
-    bool heard; /* application data has come */
+    bool eof;              /* the socket is at its end */
+    bool readable, ending; /* the socket may have bytes; the peer has sent its FIN */
+    bool heard;            /* application data has come */
     uint64_t sent_bytes;
     uint8_t *backlog; /* records that the socket did not take */
     size_t backlog_n, backlog_at;
@@ -130,23 +132,35 @@ static int bio_read(BIO *bio, char *data, size_t n, size_t *done)
 {
     struct pag_tls_conn *c = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    *done = 0;
+    if (!c->readable) {
+        BIO_set_retry_read(bio);
+        return 0;
+    }
     ssize_t r;
     do {
         r = recv(c->fd, data, n, 0);
     } while (r < 0 && errno == EINTR);
     if (r < 0 && errno == EAGAIN) {
+        c->readable = false;
         BIO_set_retry_read(bio);
+    } else if (r > 0 && (size_t)r < n) {
+        c->readable = c->ending;
     }
+    c->eof = r == 0 && n > 0;
     *done = r > 0 ? (size_t)r : 0;
     return r > 0;
 }
 
 static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
 {
-    (void)bio;
     (void)num;
     (void)ptr;
-    return cmd == BIO_CTRL_FLUSH ? 1 : 0; /* the thread flushes when it turns away */
+    if (cmd == BIO_CTRL_EOF) {
+        const struct pag_tls_conn *c = BIO_get_data(bio);
+        return c->eof;
+    }
+    return cmd == BIO_CTRL_FLUSH; /* the thread flushes when it turns away */
 }
 
 BIO_METHOD *pag_tls_bio_method(void)
@@ -171,11 +185,6 @@ static void on_message(int sent, int version, int type, const void *p, size_t n,
         struct pag_tls_conn *c = SSL_get_app_data(ssl);
         c->key_updates++;
     }
-}
-
-void pag_tls_watch_messages(SSL_CTX *ctx)
-{
-    SSL_CTX_set_msg_callback(ctx, on_message);
 }
 
 struct pag_tls_conn *pag_tls_conn_new(struct pag_tls *tls, int fd, struct pag_tls_io *io)
@@ -283,6 +292,9 @@ enum pag_err pag_tls_handshake(struct pag_tls_conn *c)
         return broken(c);
     }
     c->established = true;
+    if (SSL_version(c->ssl) == TLS1_3_VERSION) {
+        SSL_set_msg_callback(c->ssl, on_message);
+    }
     _Atomic uint64_t *counter = c->peer.resumed ? &c->tls->resumed : &c->tls->full;
     (void)atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
     return PAG_OK;
@@ -299,8 +311,8 @@ static enum pag_err io_result(struct pag_tls_conn *c, int r)
     if (reason == SSL_ERROR_WANT_READ || reason == SSL_ERROR_WANT_WRITE) {
         return PAG_E_AGAIN;
     }
-    if (reason == SSL_ERROR_ZERO_RETURN) {
-        return PAG_E_CLOSED;
+    if (reason == SSL_ERROR_ZERO_RETURN || reason == SSL_ERROR_SYSCALL) {
+        return PAG_E_CLOSED; /* also without close_notify: lengths are said in HTTP, and devices just drop */
     }
     return broken(c);
 }
@@ -321,7 +333,13 @@ enum pag_err pag_tls_read(struct pag_tls_conn *c, uint8_t *buf, size_t n, size_t
 
 bool pag_tls_has_input(const struct pag_tls_conn *c)
 {
-    return SSL_has_pending(c->ssl) == 1;
+    return c->readable || SSL_has_pending(c->ssl) == 1;
+}
+
+void pag_tls_readable(struct pag_tls_conn *c, bool ending)
+{
+    c->readable = true;
+    c->ending = ending;
 }
 
 size_t pag_tls_record_bytes(const struct pag_tls_conn *c)

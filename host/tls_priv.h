@@ -32,7 +32,10 @@ const struct pag_tls_peer *pag_tls_conn_peer(const struct pag_tls_conn *c);
 
 /* PAG_OK with *got > 0; PAG_E_AGAIN; PAG_E_CLOSED: close_notify or FIN; PAG_E_TLS. */
 enum pag_err pag_tls_read(struct pag_tls_conn *c, uint8_t *buf, size_t n, size_t *got);
-bool pag_tls_has_input(const struct pag_tls_conn *c); /* received, not yet given out by pag_tls_read */
+bool pag_tls_has_input(const struct pag_tls_conn *c); /* pag_tls_read may give more */
+/* The socket has told of new bytes; without this it is not asked again once it was empty. ending: of the FIN.
+ */
+void pag_tls_readable(struct pag_tls_conn *c, bool ending);
 
 /* At most one record of n <= pag_tls_record_bytes. After PAG_E_AGAIN the same bytes, or more, come again. */
 enum pag_err pag_tls_write(struct pag_tls_conn *c, const uint8_t *p, size_t n, size_t *done);
@@ -75,7 +78,6 @@ struct pag_tls {
     _Atomic uint64_t full, resumed, failed, probes;
 };
 
-BIO_METHOD *pag_tls_bio_method(void);      /* NULL: no memory */
-void pag_tls_watch_messages(SSL_CTX *ctx); /* counts key updates */
+BIO_METHOD *pag_tls_bio_method(void); /* NULL: no memory */
 
 #endif
