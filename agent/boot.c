@@ -101,6 +101,12 @@ struct boot_work {
     struct pag_journal j;
 };
 
+/* Number under which an outcome is reported; carried in aux so that repeating a record keeps it. */
+static uint32_t outcome(const struct boot_work *b, uint32_t reason)
+{
+    return (b->j.seq + 1) << PAG_BOOT_OUTCOME_SHIFT | reason;
+}
+
 static enum pag_err append(struct boot_work *b, enum pag_journal_type type, uint8_t count, uint32_t aux)
 {
     struct pag_journal_record r = b->j.last;
@@ -157,24 +163,23 @@ static enum pag_err boot_confirmed(struct boot_work *b, struct pag_boot *out)
 
 static enum pag_err boot_reverted(struct boot_work *b, struct pag_boot *out)
 {
-    enum pag_err err = append(b, PAG_JOURNAL_REVERTED, 0, b->j.last.aux);
-    return err == PAG_OK ? boot_confirmed(b, out) : err;
+    /* When the journal cannot be written the confirmed image runs all the same. */
+    (void)append(b, PAG_JOURNAL_REVERTED, 0, outcome(b, b->j.last.aux & PAG_BOOT_REASON_MASK));
+    return boot_confirmed(b, out);
 }
 
 static enum pag_err boot_trial(struct boot_work *b, struct pag_boot *out)
 {
-    enum pag_err err = PAG_OK;
     if (b->j.last.count >= PAG_BOOT_TRIES) {
-        err = append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_TRIES_USED);
-        return err == PAG_OK ? boot_reverted(b, out) : err;
+        (void)append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_TRIES_USED);
+        return boot_reverted(b, out);
     }
-    err = append(b, PAG_JOURNAL_TRY, (uint8_t)(b->j.last.count + 1), b->j.last.aux);
-    if (err != PAG_OK) {
-        return err;
+    if (append(b, PAG_JOURNAL_TRY, (uint8_t)(b->j.last.count + 1), b->j.last.aux) != PAG_OK) {
+        return boot_confirmed(b, out);
     }
     if (verify_record(b->port, b->work, &b->j.last, b->j.epoch, &out->image) != PAG_OK) {
-        err = append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_HASH_BAD);
-        return err == PAG_OK ? boot_reverted(b, out) : err;
+        (void)append(b, PAG_JOURNAL_REVERT, 0, PAG_JOURNAL_HASH_BAD);
+        return boot_reverted(b, out);
     }
     out->slot = b->j.last.slot;
     out->trial = true;
@@ -184,7 +189,6 @@ static enum pag_err boot_trial(struct boot_work *b, struct pag_boot *out)
 
 static enum pag_err decide(struct boot_work *b, struct pag_boot *out)
 {
-    enum pag_err err = PAG_OK;
     if (!b->j.any) {
         return boot_without_journal(b, out);
     }
@@ -195,9 +199,9 @@ static enum pag_err decide(struct boot_work *b, struct pag_boot *out)
         return boot_reverted(b, out);
     case PAG_JOURNAL_CONFIRM:
         if (b->j.last.count == 0) {
-            err = append(b, PAG_JOURNAL_CONFIRM, 1, 0);
+            (void)append(b, PAG_JOURNAL_CONFIRM, 1, outcome(b, 0));
         }
-        return err == PAG_OK ? boot_confirmed(b, out) : err;
+        return boot_confirmed(b, out);
     case PAG_JOURNAL_CHECKPOINT:
     case PAG_JOURNAL_FETCH:
     case PAG_JOURNAL_STAGED:

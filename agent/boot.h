@@ -13,7 +13,13 @@
  * feed_watchdog (may be NULL) and log (may be NULL) of the port, nothing else.
  */
 
-enum { PAG_BOOT_TRIES = 3, PAG_BOOT_WORK_BYTES = 4096 };
+enum {
+    PAG_BOOT_TRIES = 3,
+    PAG_BOOT_WORK_BYTES = 4096,
+    /* aux of REVERTED, CONFIRM b and EPOCH: reason in the low byte, above it the number of the report owed */
+    PAG_BOOT_REASON_MASK = 0xFF,
+    PAG_BOOT_OUTCOME_SHIFT = 8,
+};
 
 struct pag_boot {
     uint8_t slot; /* jump there: 0 = A */

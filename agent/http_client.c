@@ -214,6 +214,7 @@ enum pag_err pag_httpc_request_put(struct pag_buf *out, const struct pag_httpc_r
         err = pag_buf_put_str(out, "\r\nRange: bytes=");
         err = err == PAG_OK ? pag_buf_put_dec(out, r->range_from) : err;
         err = err == PAG_OK ? pag_buf_put_str(out, "-") : err;
+        err = err == PAG_OK ? pag_buf_put_dec(out, r->range_to) : err;
     }
     if (err == PAG_OK && r->body.n > 0) {
         err = pag_buf_put_str(out, "\r\nContent-Type: application/cbor\r\nContent-Length: ");

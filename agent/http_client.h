@@ -50,8 +50,8 @@ struct pag_httpc_request {
     const char *host;
     uint16_t port;
     bool has_range;
-    uint32_t range_from;  /* bytes=from- */
-    struct pag_span body; /* application/cbor; empty for GET */
+    uint32_t range_from, range_to; /* bytes=from-to */
+    struct pag_span body;          /* application/cbor; empty for GET */
 };
 /* Writes the request with its body. PAG_E_SPACE. body may not lie in out. */
 enum pag_err pag_httpc_request_put(struct pag_buf *out, const struct pag_httpc_request *r);

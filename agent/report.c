@@ -1,0 +1,216 @@
+#include "agent/boot.h"
+#include "agent/inner.h"
+#include "core/bytes.h"
+#include "core/mem.h"
+
+enum { POLL_MS = 20 };
+
+/* Numbers of reports that the journal knows nothing of; those of outcomes lie below. */
+#define UNRECORDED 0x80000000U
+
+static bool is_final(enum pag_report_state s)
+{
+    return s == PAG_REPORT_CONFIRMED || s == PAG_REPORT_FAILED || s == PAG_REPORT_REVERTED ||
+           s == PAG_REPORT_REJECTED || s == PAG_REPORT_CANCELLED || s == PAG_REPORT_DEFERRED;
+}
+
+void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code, const char *text,
+                enum pag_agent_state after)
+{
+    const struct pag_in_target *t = &a->target;
+    uint8_t pct = s == PAG_REPORT_DOWNLOADED ? 100 : 0;
+    if (s == PAG_REPORT_DOWNLOADING && t->size > 0) {
+        pct = (uint8_t)((uint64_t)t->done * 100 / t->size);
+    }
+    a->report_n++;
+    a->report = (struct pag_in_report){
+        .state = (uint8_t)s,
+        .pct = pct,
+        .must = is_final(s),
+        .code = code,
+        .text = text,
+        .action_id = t->action_id,
+        .seq = UNRECORDED | (a->report_n & ~UNRECORDED),
+    };
+    memcpy(a->report.manifest, t->manifest_digest, sizeof a->report.manifest);
+    a->after = (uint8_t)after;
+    pag_in_enter(a, PAG_AGENT_REPORT);
+}
+
+bool pag_in_owed(const struct pag_inner *a)
+{
+    const struct pag_journal_record *r = &a->j.last;
+    return a->j.any && (r->type == PAG_JOURNAL_REVERTED || r->type == PAG_JOURNAL_EPOCH ||
+                        (r->type == PAG_JOURNAL_CONFIRM && r->count == 1));
+}
+
+static const char *reason_text(uint32_t reason)
+{
+    static const char *const texts[] = { "",
+                                         "trial: three tries without a confirmation",
+                                         "trial: no health before the deadline",
+                                         "trial: the application's self-test failed",
+                                         "trial: image not whole when it was to be booted",
+                                         "trial: server's order" };
+    return reason < sizeof texts / sizeof texts[0] ? texts[reason] : "";
+}
+
+/* Stands for the reason on the wire, which knows pag_err. */
+static enum pag_err reason_code(uint32_t reason)
+{
+    if (reason == PAG_JOURNAL_HASH_BAD) {
+        return PAG_E_DIGEST;
+    }
+    return reason == PAG_JOURNAL_DEADLINE ? PAG_E_TIMEOUT : PAG_E_CONDITION;
+}
+
+void pag_in_say_owed(struct pag_inner *a)
+{
+    const struct pag_journal_record *r = &a->j.last;
+    bool reverted = r->type == PAG_JOURNAL_REVERTED;
+    uint32_t reason = r->aux & PAG_BOOT_REASON_MASK;
+    uint32_t number = r->aux >> PAG_BOOT_OUTCOME_SHIFT;
+    a->report = (struct pag_in_report){
+        .state = reverted ? PAG_REPORT_REVERTED : PAG_REPORT_CONFIRMED,
+        .pct = reverted ? 0 : 100,
+        .owed = true,
+        .code = reverted ? (int32_t)reason_code(reason) : 0,
+        .text = reverted ? reason_text(reason) : NULL,
+        .action_id = reverted ? a->failed_action : a->run.action_id,
+        .seq = number != 0 ? number : r->seq,
+    };
+    memcpy(a->report.manifest, reverted ? a->failed_manifest : a->run.manifest_digest,
+           sizeof a->report.manifest);
+    a->after = PAG_AGENT_IDLE;
+    pag_in_enter(a, PAG_AGENT_REPORT);
+}
+
+void pag_in_say_result(struct pag_inner *a, enum pag_agent_state after)
+{
+    a->report_n++;
+    a->report = (struct pag_in_report){
+        .state = a->last_report <= PAG_REPORT_CANCELLED ? a->last_report : (uint8_t)PAG_REPORT_OFFERED,
+        .with_result = true,
+        .seq = UNRECORDED | (a->report_n & ~UNRECORDED),
+    };
+    a->after = (uint8_t)after;
+    pag_in_enter(a, PAG_AGENT_REPORT);
+}
+
+static enum pag_err ask(struct pag_inner *a)
+{
+    const struct pag_in_report *r = &a->report;
+    struct pag_native_report m = {
+        .action_id = r->action_id,
+        .state = r->state,
+        .progress_pct = r->pct,
+        .code = r->code,
+        .text = pag_span_str(r->text),
+        .running_digest = pag_span_of(a->run.digest, sizeof a->run.digest),
+        .seq = r->seq,
+        .has_result = r->with_result,
+    };
+    static const uint8_t none[PAG_SHA256_BYTES];
+    if (memcmp(r->manifest, none, sizeof none) != 0) {
+        m.manifest_digest = pag_span_of(r->manifest, sizeof r->manifest);
+    }
+    if (r->with_result) {
+        m.result.id = a->result.id;
+        m.result.code = a->result.code;
+        m.result.text = pag_span_of(a->result.text, a->result.text_n);
+    }
+    struct pag_buf body = pag_in_scratch(a, PAG_IN_REQUEST_MAX / 2, PAG_IN_REQUEST_MAX / 2);
+    enum pag_err err = pag_native_report_put(&body, &m);
+    if (err != PAG_OK) {
+        return err;
+    }
+    a->fig.reports++;
+    return pag_in_ask(
+        a, &(struct pag_in_request){ .method = "POST", .path = "/v1/report", .body = pag_buf_span(&body) });
+}
+
+/* The server has it, or will never want it. */
+static enum pag_err acknowledged(struct pag_inner *a)
+{
+    a->last_report = a->report.with_result ? a->last_report : a->report.state;
+    a->report.must = false;
+    if (a->report.with_result) {
+        a->result.has = false;
+    }
+    if (!a->report.owed) {
+        return PAG_OK;
+    }
+    a->report.owed = false;
+    bool confirmed = a->report.state == PAG_REPORT_CONFIRMED;
+    struct pag_journal_record before = a->j.checkpoint;
+    struct pag_journal_record r = { .type = PAG_JOURNAL_CHECKPOINT,
+                                    .slot = a->slot,
+                                    .sequence = a->run.sequence };
+    memcpy(r.digest, a->run.digest, sizeof r.digest);
+    enum pag_err err = pag_in_record(a, &r);
+    if (err == PAG_OK && confirmed && before.slot != a->slot) {
+        before.type = PAG_JOURNAL_FALLBACK;
+        before.epoch = 0;
+        err = pag_in_record(a, &before);
+    }
+    return err;
+}
+
+static bool is_refusal(enum pag_err err, uint16_t status)
+{
+    return err == PAG_E_NOT_FOUND || err == PAG_E_CONFLICT || (err == PAG_E_UNSUPPORTED && status / 100 == 4);
+}
+
+static uint32_t go_on(struct pag_inner *a)
+{
+    pag_in_forget(a, true);
+    enum pag_agent_state after = (enum pag_agent_state)a->after;
+    if (after == PAG_AGENT_IDLE && !a->report.with_result) {
+        pag_in_rest(a);
+    } else {
+        pag_in_enter(a, after);
+    }
+    return 0;
+}
+
+uint32_t pag_in_state_report(struct pag_inner *a)
+{
+    const char *what = "report: no answer";
+    enum pag_err err = PAG_OK;
+    if (a->entered) {
+        a->entered = false;
+        err = ask(a);
+        if (err == PAG_OK) {
+            return 0;
+        }
+        (void)pag_in_fail(a, err, "report cannot be written");
+        (void)acknowledged(a); /* a bug of ours must not stop the device from updating */
+        return go_on(a);
+    }
+    err = pag_in_answer(a);
+    if (err == PAG_E_AGAIN) {
+        return POLL_MS;
+    }
+    if (err == PAG_OK) {
+        err = pag_in_judge(a, &what);
+        if (is_refusal(err, a->x.reply.status)) {
+            (void)pag_in_fail(a, err, "report: the server does not want it");
+            err = PAG_OK;
+        }
+    }
+    if (err == PAG_OK) {
+        if (acknowledged(a) != PAG_OK) {
+            pag_in_back_off(a);
+            return 0;
+        }
+        return go_on(a);
+    }
+    (void)pag_in_fail(a, err, what);
+    pag_in_forget(a, false);
+    if (a->report.must || a->report.owed || a->report.with_result || a->after == PAG_AGENT_IDLE) {
+        pag_in_back_off(a); /* IDLE sends it again when it is time */
+        return 0;
+    }
+    pag_in_enter(a, (enum pag_agent_state)a->after); /* a word on the way: the next one says more */
+    return 0;
+}

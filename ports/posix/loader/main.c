@@ -1,0 +1,246 @@
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): memfd_create */
+/*
+ * The boot loader of a posix device: reads the journal, decides (agent/boot.h), verifies, copies the slot's
+ * image into a memory file and executes it. docs/porting/posix.md.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/boot.h"
+#include "core/bytes.h"
+#include "ports/posix/posix_port.h"
+
+enum { EXIT_USAGE = 2, EXIT_RESCUE = 69, EXIT_FAILED = 70, RESTART_MS = 500 };
+
+static const char usage[] =
+    "usage: pagurus-posix-loader [--once] DIR\n"
+    "       pagurus-posix-loader --install FILE [--slot-bytes N] DIR\n"
+    "Boots the device in DIR. Without --once it stays and starts the device again when it dies, as a reset "
+    "would.\n"
+    "--install puts FILE into slot A of a new device, as a programmer on the bench does.\n";
+
+struct options {
+    bool once;
+    const char *install;
+    const char *dir;
+    uint32_t slot_bytes;
+};
+
+static bool read_options(int argc, char **argv, struct options *o)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--once") == 0) {
+            o->once = true;
+        } else if (strcmp(argv[i], "--install") == 0 && i + 1 < argc) {
+            o->install = argv[++i];
+        } else if (strcmp(argv[i], "--slot-bytes") == 0 && i + 1 < argc) {
+            if (pag_parse_u32(pag_span_str(argv[++i]), &o->slot_bytes) != PAG_OK) {
+                return false;
+            }
+        } else if (argv[i][0] != '-' && o->dir == NULL) {
+            o->dir = argv[i];
+        } else {
+            return false;
+        }
+    }
+    return o->dir != NULL;
+}
+
+/* ---- installing ---- */
+
+static enum pag_err program_image(struct pag_posix *p, struct pag_span image, struct pag_slot *slot)
+{
+    const struct pag_flash *f = &p->port.flash;
+    uint32_t room = f->area_bytes[PAG_AREA_SLOT_A] - f->sector_bytes;
+    uint8_t tail[4] = { 0xFF, 0xFF, 0xFF, 0xFF };
+    size_t whole = image.n & ~(size_t)3;
+    if (image.n == 0 || image.n > room) {
+        return PAG_E_SPACE;
+    }
+    slot->size = (uint32_t)image.n;
+    pag_sha256_of(p->port.crypto, image, slot->digest);
+    enum pag_err err = f->erase(p, PAG_AREA_SLOT_A, 0, f->area_bytes[PAG_AREA_SLOT_A]);
+    if (err == PAG_OK && whole > 0) {
+        err = f->program(p, PAG_AREA_SLOT_A, 0, pag_span_of(image.p, whole));
+    }
+    if (err == PAG_OK && whole < image.n) {
+        memcpy(tail, image.p + whole, image.n - whole);
+        err = f->program(p, PAG_AREA_SLOT_A, (uint32_t)whole, pag_span_of(tail, sizeof tail));
+    }
+    uint8_t record[PAG_SLOT_FACTORY_BYTES];
+    struct pag_buf b = { record, 0, sizeof record };
+    if (err == PAG_OK) {
+        err = pag_slot_factory_put(slot, &b);
+    }
+    return err == PAG_OK ? f->program(p, PAG_AREA_SLOT_A, room, pag_buf_span(&b)) : err;
+}
+
+static int install(const struct options *o)
+{
+    struct pag_posix p;
+    struct pag_slot slot = { .factory = true };
+    struct stat st;
+    enum pag_err err = PAG_E_IO;
+    (void)mkdir(o->dir, 0700);
+    int fd = open(o->install, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0) {
+        void *image = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        err = image != MAP_FAILED ? pag_posix_open(&p, o->dir, o->slot_bytes) : PAG_E_IO;
+        if (err == PAG_OK) {
+            err = program_image(&p, pag_span_of(image, (size_t)st.st_size), &slot);
+            pag_posix_close(&p);
+        }
+        if (image != MAP_FAILED) {
+            (void)munmap(image, (size_t)st.st_size);
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (err != PAG_OK) {
+        (void)fprintf(stderr, "loader: %s cannot be installed in %s: %s\n", o->install, o->dir,
+                      pag_err_word(err));
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* ---- booting ---- */
+
+static int copy_image(struct pag_posix *p, const struct pag_boot *boot)
+{
+    uint8_t part[PAG_POSIX_SECTOR];
+    int fd = memfd_create("firmware", MFD_CLOEXEC);
+    for (uint32_t at = 0; fd >= 0 && at < boot->image.size;) {
+        uint32_t n = boot->image.size - at < sizeof part ? boot->image.size - at : (uint32_t)sizeof part;
+        if (p->port.flash.read(p, pag_slot_area(boot->slot), at, part, n) != PAG_OK ||
+            write(fd, part, n) != (ssize_t)n) {
+            close(fd);
+            return -1;
+        }
+        at += n;
+    }
+    return fd;
+}
+
+static void set_environment(const struct options *o, const struct pag_boot *boot)
+{
+    char self[PAG_POSIX_PATH];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        (void)setenv("PAG_LOADER", self, 1);
+    }
+    (void)setenv("PAG_DIR", o->dir, 1);
+    (void)setenv("PAG_SLOT", boot->slot == 0 ? "A" : "B", 1);
+}
+
+static int boot_once(const struct options *o)
+{
+    static alignas(8) uint8_t work[PAG_BOOT_WORK_BYTES];
+    struct pag_posix p;
+    struct pag_boot boot;
+    enum pag_err err = pag_posix_open(&p, o->dir, 0);
+    if (err != PAG_OK) {
+        (void)fprintf(stderr, "loader: %s: %s\n", o->dir, pag_err_word(err));
+        return EXIT_FAILED;
+    }
+    p.watchdog = true;
+    err = pag_boot_decide(&p.port, (struct pag_buf){ work, 0, sizeof work }, &boot);
+    if (err != PAG_OK) {
+        (void)fprintf(stderr, "loader: no image may be booted: %s\n", pag_err_word(err));
+        return EXIT_RESCUE;
+    }
+    int fd = copy_image(&p, &boot);
+    pag_posix_close(&p);
+    if (fd < 0) {
+        (void)fprintf(stderr, "loader: image cannot be copied\n");
+        return EXIT_FAILED;
+    }
+    (void)fprintf(stderr, "loader: slot %c%s, sequence %u, %u bytes\n", boot.slot == 0 ? 'A' : 'B',
+                  boot.trial ? " on trial" : "", boot.image.sequence, boot.image.size);
+    set_environment(o, &boot);
+    char name[] = "firmware";
+    char *argv[] = { name, NULL };
+    extern char **environ;
+    (void)alarm(PAG_POSIX_WATCHDOG_S); /* survives exec: firmware that hangs before it feeds is reset */
+    (void)fexecve(fd, argv, environ);
+    (void)fprintf(stderr, "loader: image cannot be executed: %d\n", errno);
+    return EXIT_FAILED;
+}
+
+/* ---- power supply: starts the device again when it dies ---- */
+
+static volatile sig_atomic_t stop_wanted;
+
+static void on_stop(int signal_number)
+{
+    (void)signal_number;
+    stop_wanted = 1;
+}
+
+static void watch_signals(void (*handler)(int))
+{
+    struct sigaction act = { .sa_handler = handler };
+    (void)sigemptyset(&act.sa_mask);
+    (void)sigaction(SIGTERM, &act, NULL);
+    (void)sigaction(SIGINT, &act, NULL);
+}
+
+/* True: the device stopped and is not to be started again. */
+static bool run_child(const struct options *o, int *status)
+{
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0) {
+        watch_signals(SIG_DFL);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(getppid() == parent ? boot_once(o) : EXIT_FAILED);
+    }
+    if (child < 0) {
+        *status = EXIT_FAILED;
+        return true;
+    }
+    int raw = 0;
+    while (waitpid(child, &raw, 0) < 0) {
+        if (errno == EINTR && stop_wanted != 0) {
+            (void)kill(child, SIGTERM);
+        }
+    }
+    *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
+    return stop_wanted != 0 || *status == 0 || *status == EXIT_RESCUE;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { 0 };
+    int status = 0;
+    if (!read_options(argc, argv, &o)) {
+        (void)fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    if (o.install != NULL) {
+        return install(&o);
+    }
+    if (o.once) {
+        return boot_once(&o);
+    }
+    watch_signals(on_stop);
+    while (!run_child(&o, &status)) {
+        (void)fprintf(stderr, "loader: device ended with %d, reset\n", status);
+        struct timespec pause = { 0, RESTART_MS * 1000000L };
+        (void)nanosleep(&pause, NULL);
+    }
+    return stop_wanted != 0 ? 0 : status;
+}
