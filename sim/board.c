@@ -151,7 +151,7 @@ static void log_event(void *ctx, const char *event, const char *text, int64_t va
 {
     struct pag_sim_device *d = ctx;
     if (d->world->options->verbose) {
-        fprintf(stderr, "%s %s %s %lld\n", d->id, event, text != NULL ? text : "", (long long)value);
+        (void)fprintf(stderr, "%s %s %s %lld\n", d->id, event, text != NULL ? text : "", (long long)value);
     }
 }
 

@@ -14,7 +14,7 @@ enum pag_err pag_sim_flash_init(struct pag_sim_flash *f, struct pag_sim_pool *po
     }
     for (int area = 0; area < PAG_AREA_COUNT; area++) {
         f->area_sectors[area] = area_bytes[area] / PAG_SIM_SECTOR;
-        f->map[area] = calloc(f->area_sectors[area], sizeof(f->map[area][0]));
+        f->map[area] = calloc(f->area_sectors[area], sizeof(struct pag_sim_sector *));
         if (f->map[area] == NULL) {
             return PAG_E_NO_MEMORY;
         }

@@ -43,26 +43,26 @@ static const char *const phase_words[LEGACY_PHASES] = {
 struct legacy {
     struct pag_port port;
     enum phase phase;
+    bool open;       /* conn, or http while enrolling */
+    bool asked;      /* the enrolment was sent */
+    bool to_confirm; /* restarted into another sketch; the server has not seen it yet */
+    bool mqtt_open;
     uint64_t due_ms; /* of the phase: next poll, end of a stall, end of a restart */
     struct pag_conn conn;
-    bool open;
     uint8_t wire[PAG_SIM_UPDATE_HEAD_MAX]; /* request out, then head in */
     size_t wire_n, wire_at;
-    struct pag_sim_update_head head;
     uint8_t *body;
+    struct pag_sim_update_head head;
     uint32_t body_n;
-    bool to_confirm; /* restarted into another sketch; the server has not seen it yet */
     /* enrolment */
     struct pag_httpc http;
-    bool asked;
     uint8_t certificate[DER_MAX], key[DER_MAX];
     size_t certificate_n, key_n;
+    /* readings */
+    uint64_t mqtt_due_ms, reading_due_ms;
     char mqtt_host[PAG_DEVICE_ID_MAX];
     uint16_t mqtt_port;
-    /* readings */
     struct pag_mqttc mqtt;
-    bool mqtt_open;
-    uint64_t mqtt_due_ms, reading_due_ms;
 };
 
 static uint64_t now_of(const struct pag_sim_device *d)

@@ -88,7 +88,7 @@ static int report(const struct pag_sim_world *world, const struct pag_sim_option
         err = PAG_E_IO;
     }
     if (err != PAG_OK) {
-        fprintf(stderr, "pagurus-sim: cannot write the report\n");
+        (void)fprintf(stderr, "pagurus-sim: cannot write the report\n");
     }
     return err == PAG_OK ? 0 : EXIT_START;
 }
@@ -106,7 +106,7 @@ static int run(const struct pag_sim_options *o)
     if (err == PAG_OK) {
         code = watch(world, o) || !o->until_settled ? 0 : EXIT_LATE;
     } else {
-        fprintf(stderr, "pagurus-sim: cannot start: %s\n", pag_err_word(err));
+        (void)fprintf(stderr, "pagurus-sim: cannot start: %s\n", pag_err_word(err));
     }
     for (uint32_t i = 0; i < o->threads; i++) {
         pag_sim_world_stop(&world[i]);

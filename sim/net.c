@@ -91,7 +91,7 @@ static enum pag_err resolve(struct pag_sim_net *net, const char *host)
     }
     const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
-    if (getaddrinfo(host, NULL, &hints, &found) != 0) {
+    if (getaddrinfo(host, NULL, &hints, &found) != 0 || found == NULL) {
         return PAG_E_IO;
     }
     /* A server may listen on 127.0.0.1 only while localhost has ::1 first. */

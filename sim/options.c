@@ -100,16 +100,16 @@ static enum pag_err read_file(const char *path, struct pag_buf *out, FILE *say)
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        fprintf(say, "pagurus-sim: cannot open %s\n", path);
+        (void)fprintf(say, "pagurus-sim: cannot open %s\n", path);
         return PAG_E_IO;
     }
     out->p = malloc(FILE_MAX_BYTES);
     out->cap = FILE_MAX_BYTES;
     out->n = out->p != NULL ? fread(out->p, 1, FILE_MAX_BYTES, file) : 0;
     const bool ok = out->n > 0 && out->n < FILE_MAX_BYTES && ferror(file) == 0;
-    fclose(file);
+    (void)fclose(file);
     if (!ok) {
-        fprintf(say, "pagurus-sim: %s is empty, too large or cannot be read\n", path);
+        (void)fprintf(say, "pagurus-sim: %s is empty, too large or cannot be read\n", path);
         return PAG_E_IO;
     }
     uint8_t *fit = realloc(out->p, out->n);
@@ -291,7 +291,7 @@ static enum pag_err take_text(struct pag_sim_options *o, int key, const char *va
 
 static enum pag_err complain(FILE *say, const char *what)
 {
-    fprintf(say, "pagurus-sim: %s\n", what);
+    (void)fprintf(say, "pagurus-sim: %s\n", what);
     return PAG_E_CONFIG;
 }
 
@@ -347,11 +347,11 @@ enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **a
     opterr = 0;
     for (int key = 0; (key = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (key == OPT_HELP) {
-            fputs(usage, say);
+            (void)fputs(usage, say);
             return PAG_E_NOT_FOUND;
         }
         if (key == '?' || take_text(o, key, optarg, &w) != PAG_OK) {
-            fprintf(say, "pagurus-sim: do not understand %s\n", argv[optind - 1]);
+            (void)fprintf(say, "pagurus-sim: do not understand %s\n", argv[optind - 1]);
             return PAG_E_CONFIG;
         }
     }

@@ -22,33 +22,36 @@ enum pag_sim_fault {
 const char *pag_sim_fault_word(enum pag_sim_fault fault); /* "power-cut" … */
 
 struct pag_sim_options {
+    /* the server, and what devices believe */
     char host[64];
-    uint16_t port;
     struct pag_buf ca; /* PEM */
-    bool has_pin;
     uint8_t pin[PAG_SHA256_BYTES];
-    const char *product;
-    uint8_t product_id[PAG_PRODUCT_ID_BYTES]; /* native devices need it */
-    const char *hardware;
+    bool has_pin;
     uint8_t chip; /* enum pag_chip */
+    uint16_t port;
+    uint8_t product_id[PAG_PRODUCT_ID_BYTES]; /* native devices need it */
+    const char *product;
+    const char *hardware;
     const char *claim;
-    struct pag_buf image; /* what the devices were flashed with */
+    /* what they were flashed with */
+    struct pag_buf image;
     struct pag_sim_sketch sketch;
     uint32_t slot_bytes;
-    uint32_t devices, legacy; /* legacy: of them, ESP8266httpUpdate */
-    const char *legacy_path;  /* NULL: /update/<product> */
+    /* how many of which kind */
+    uint32_t devices, legacy;            /* legacy: of them, ESP8266httpUpdate */
+    uint32_t fault[PAG_SIM_FAULT_COUNT]; /* number of native devices each */
+    uint32_t threads, seed;
+    const char *legacy_path; /* NULL: /update/<product> */
     char legacy_host[64];
-    uint16_t legacy_port; /* 0: the same server, with a certificate */
-    bool legacy_plain;
-    uint32_t fault[PAG_SIM_FAULT_COUNT]; /* number of devices each */
-    uint32_t poll_s, reading_ms, jitter_s, backoff_s, trial_s, status_s;
-    uint32_t seconds; /* the run ends after so long, whatever happens */
+    uint16_t legacy_port;
+    bool legacy_plain; /* without TLS and certificate */
+    /* the run */
     bool until_settled;
-    uint32_t threads;
-    uint32_t seed;
-    const char *report; /* file, or NULL: standard output */
     bool json;
     bool verbose; /* what each agent logs, on standard error */
+    uint32_t poll_s, reading_ms, jitter_s, backoff_s, trial_s, status_s;
+    uint32_t seconds;   /* it ends after so long, whatever happens */
+    const char *report; /* file, or NULL: standard output */
 };
 
 /*

@@ -13,11 +13,11 @@ static void draw_rows(struct pag_sim_table *t, const char *title, const struct p
         all += rows[i].n;
     }
     for (uint32_t i = 0; i < n; i++) {
-        fprintf(t->to, "\033[K  %-9s%-20s%7" PRIu32 "  ", i == 0 ? title : "", rows[i].text, rows[i].n);
+        (void)fprintf(t->to, "\033[K  %-9s%-20s%7" PRIu32 "  ", i == 0 ? title : "", rows[i].text, rows[i].n);
         for (uint32_t bar = 0; bar < rows[i].n * BAR / all; bar++) {
-            fputc('#', t->to);
+            (void)fputc('#', t->to);
         }
-        fputc('\n', t->to);
+        (void)fputc('\n', t->to);
         t->lines++;
     }
 }
@@ -25,16 +25,16 @@ static void draw_rows(struct pag_sim_table *t, const char *title, const struct p
 static void draw(struct pag_sim_table *t, const struct pag_sim_summary *s, uint64_t rate)
 {
     if (t->lines > 0) {
-        fprintf(t->to, "\033[%" PRIu32 "A", t->lines);
+        (void)fprintf(t->to, "\033[%" PRIu32 "A", t->lines);
     }
     t->lines = 0;
     draw_rows(t, "version", s->version, s->version_n);
     draw_rows(t, "state", s->state, s->state_n);
-    fprintf(t->to,
-            "\033[K  %" PRIu32 " devices: %" PRIu32 " confirmed, %" PRIu32 " refused, %" PRIu32
-            " reverted, %" PRIu32 " denied; %" PRIu64 " readings/s\033[J\n",
-            s->devices, s->outcome[PAG_SIM_CONFIRMED], s->outcome[PAG_SIM_REFUSED],
-            s->outcome[PAG_SIM_REVERTED], s->outcome[PAG_SIM_DENIED], rate);
+    (void)fprintf(t->to,
+                  "\033[K  %" PRIu32 " devices: %" PRIu32 " confirmed, %" PRIu32 " refused, %" PRIu32
+                  " reverted, %" PRIu32 " denied; %" PRIu64 " readings/s\033[J\n",
+                  s->devices, s->outcome[PAG_SIM_CONFIRMED], s->outcome[PAG_SIM_REFUSED],
+                  s->outcome[PAG_SIM_REVERTED], s->outcome[PAG_SIM_DENIED], rate);
     t->lines++;
 }
 
