@@ -58,3 +58,8 @@ void pag_api_status(struct pag_http_request *req, unsigned status, bool close)
     struct pag_http_reply reply = { .status = status, .close = close };
     pag_http_reply(req, &reply);
 }
+/* Whatever admit left begins with the request's id. */
+const char *pag_api_request_id(struct pag_http_request *req)
+{
+    return req->user != NULL ? req->user : "";
+}

@@ -1,0 +1,257 @@
+/* Claims, certificates, authorities. */
+#include <string.h>
+
+#include "core/bytes.h"
+#include "host/x509.h"
+#include "server/api/rest/render.h"
+#include "server/api/rest/rest.h"
+#include "server/app/enroll.h"
+#include "server/app/releases.h"
+
+static void put(json_t *o, const char *name, json_t *value)
+{
+    (void)json_object_set_new(o, name, value);
+}
+
+/* Name of a product by its hex id, NULL when it is gone. */
+static const char *product_name(struct pag_rest *r, const char *hex)
+{
+    struct pag_product p;
+    return pag_app_product(&r->call, hex, &p) == PAG_OK ? pag_arena_text(r->req->arena, pag_span_str(p.name))
+                                                        : NULL;
+}
+
+static void finish_code(struct pag_rest *r)
+{
+    struct pag_code_out *out = r->out;
+    json_t *o = pag_render_claim(&out->code, product_name(r, out->code.product), out->text);
+    memset(out->text, 0, sizeof out->text);
+    pag_rest_json(r, 201, o);
+}
+
+static void code_post(struct pag_rest *r)
+{
+    json_t *product = NULL;
+    json_t *uses = NULL;
+    json_t *ttl = NULL;
+    json_t *mac = NULL;
+    const struct pag_json_field fields[] = {
+        { .name = "product", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 40, .out = &product },
+        { .name = "uses", .type = PAG_JSON_UINT, .min = 1, .max = 100000, .out = &uses },
+        { .name = "ttl_s", .type = PAG_JSON_UINT, .min = 60, .max = 31536000, .out = &ttl },
+        { .name = "mac", .type = PAG_JSON_TEXT, .nullable = true, .min = 12, .max = 17, .out = &mac },
+    };
+    if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
+        return;
+    }
+    struct pag_code_in *in = pag_rest_alloc(r, sizeof *in);
+    struct pag_code_out *out = in != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    in->product = pag_rest_text(r, product);
+    in->uses = (uint32_t)pag_field_uint(uses, 1);
+    in->ttl_s = pag_field_uint(ttl, 604800);
+    in->mac = pag_rest_text(r, mac);
+    pag_rest_finish_with(r, out, finish_code);
+    pag_app_code_create(&r->call, in, out);
+}
+
+static void codes(struct pag_rest *r)
+{
+    struct pag_claim_code *code = NULL;
+    size_t n = 0;
+    enum pag_err err = pag_app_codes(&r->call, &code, &n);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *items = json_array();
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(items,
+                                    pag_render_claim(&code[i], product_name(r, code[i].product), NULL));
+    }
+    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+}
+
+static void finish_empty(struct pag_rest *r)
+{
+    pag_rest_empty(r, 204);
+}
+
+static void code_delete(struct pag_rest *r)
+{
+    const char *id = pag_rest_param(r, 0);
+    if (id != NULL) {
+        pag_rest_finish_with(r, NULL, finish_empty);
+        pag_app_code_delete(&r->call, id);
+    }
+}
+
+/* ---- authorities ---- */
+
+static void ca(struct pag_rest *r)
+{
+    static const char *const authorities[] = { "root", "device", "server", "operator" };
+    struct pag_api_info info = { .started_unix_ms = 0 };
+    r->api->process->info(r->api->process_ctx, &info);
+    json_t *o = json_object();
+    for (size_t i = 0; i < info.certificate_n; i++) {
+        const struct pag_api_certificate *c = &info.certificate[i];
+        for (size_t k = 0; k < sizeof authorities / sizeof authorities[0]; k++) {
+            if (strcmp(c->name, authorities[k]) != 0) {
+                continue;
+            }
+            json_t *a = json_object();
+            put(a, "subject", pag_json_str(c->subject));
+            put(a, "serial", pag_json_str(c->serial));
+            put(a, "not_after", pag_json_time(c->not_after * 1000));
+            put(a, "fingerprint", pag_json_str(c->fingerprint));
+            put(o, c->name, a);
+        }
+    }
+    json_t *crl = json_object();
+    put(crl, "number", json_integer((json_int_t)info.crl_number));
+    put(crl, "next_update", pag_json_time(info.crl_until_s * 1000));
+    put(o, "crl", crl);
+    pag_rest_json(r, 200, o);
+}
+
+static void pem(struct pag_rest *r, enum pag_api_file which)
+{
+    struct pag_span text;
+    enum pag_err err = r->api->process->file(r->api->process_ctx, which, r->req->arena, &text);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    pag_rest_bytes(r, "application/x-pem-file", text);
+}
+
+static void root_pem(struct pag_rest *r)
+{
+    pem(r, PAG_API_ROOT_PEM);
+}
+
+static void device_pem(struct pag_rest *r)
+{
+    pem(r, PAG_API_DEVICE_PEM);
+}
+
+static void server_pem(struct pag_rest *r)
+{
+    pem(r, PAG_API_SERVER_PEM);
+}
+
+static void device_crl(struct pag_rest *r)
+{
+    pem(r, PAG_API_DEVICE_CRL);
+}
+
+static void finish_issue(struct pag_rest *r)
+{
+    const struct pag_issue_out *out = r->out;
+    struct pag_span chain = { NULL, 0 };
+    struct pag_buf text = { pag_arena_alloc(r->req->arena, 4096), 0, 4096 };
+    if (text.p == NULL || pag_x509_pem_of_der("CERTIFICATE", out->der, &text) != PAG_OK ||
+        r->api->process->file(r->api->process_ctx, PAG_API_DEVICE_PEM, r->req->arena, &chain) != PAG_OK) {
+        pag_rest_refuse(r, PAG_E_INTERNAL);
+        return;
+    }
+    json_t *o = json_object();
+    put(o, "certificate", pag_json_text(pag_buf_span(&text)));
+    put(o, "chain", pag_json_text(chain));
+    put(o, "serial", pag_json_str(out->serial));
+    pag_rest_json(r, 201, o);
+}
+
+static void issue(struct pag_rest *r)
+{
+    json_t *device = NULL;
+    json_t *product = NULL;
+    json_t *csr = NULL;
+    json_t *days = NULL;
+    const struct pag_json_field fields[] = {
+        { .name = "device_id",
+          .type = PAG_JSON_TEXT,
+          .required = true,
+          .min = 1,
+          .max = PAG_DEVICE_ID_MAX,
+          .out = &device },
+        { .name = "product", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 40, .out = &product },
+        { .name = "csr", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 4096, .out = &csr },
+        { .name = "days", .type = PAG_JSON_UINT, .min = 1, .max = 3650, .out = &days },
+    };
+    if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
+        return;
+    }
+    struct pag_issue_in *in = pag_rest_alloc(r, sizeof *in);
+    struct pag_issue_out *out = in != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    in->device = pag_rest_text(r, device);
+    in->product = pag_rest_text(r, product);
+    in->csr = pag_arena_copy(r->req->arena, pag_field_text(csr));
+    in->days = (uint32_t)pag_field_uint(days, 0);
+    pag_rest_finish_with(r, out, finish_issue);
+    pag_app_issue(&r->call, in, out);
+}
+
+static void certificates(struct pag_rest *r)
+{
+    struct pag_certificate *c = NULL;
+    size_t n = 0;
+    uint32_t limit = pag_rest_limit(r, 100);
+    if (limit == 0) {
+        return;
+    }
+    enum pag_err err = pag_app_certificates(&r->call, pag_rest_query(r, "device"), limit, &c, &n);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *items = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = json_object();
+        put(o, "serial", pag_json_hex(pag_span_of(c[i].serial, c[i].serial_n)));
+        put(o, "device", pag_json_str(c[i].device));
+        put(o, "fingerprint", pag_json_hex(pag_span_of(c[i].fingerprint, sizeof c[i].fingerprint)));
+        put(o, "not_before", pag_json_time((uint64_t)c[i].not_before_ms));
+        put(o, "not_after", pag_json_time((uint64_t)c[i].not_after_ms));
+        put(o, "issued_at", pag_json_time((uint64_t)c[i].issued_ms));
+        put(o, "revoked_at", pag_json_time((uint64_t)c[i].revoked_ms));
+        (void)json_array_append_new(items, o);
+    }
+    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+}
+
+static void freshness_key(struct pag_rest *r)
+{
+    const struct pag_api *api = r->api;
+    if (api->freshness_pem == NULL) {
+        pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND, "This server has no freshness key.");
+        return;
+    }
+    json_t *o = json_object();
+    put(o, "key_id", pag_json_hex(pag_span_of(api->freshness_id, sizeof api->freshness_id)));
+    put(o, "point", pag_json_hex(pag_span_of(api->freshness_point, sizeof api->freshness_point)));
+    put(o, "pem", pag_json_str(api->freshness_pem));
+    pag_rest_json(r, 200, o);
+}
+
+const struct pag_rest_route pag_rest_enrollment_routes[] = {
+    { PAG_HTTP_GET, "/enrollment/codes", PAG_ROLE_OPERATOR, PAG_REST_NONE, codes, false },
+    { PAG_HTTP_POST, "/enrollment/codes", PAG_ROLE_OPERATOR, PAG_REST_JSON, code_post, true },
+    { PAG_HTTP_DELETE, "/enrollment/codes/{id}", PAG_ROLE_OPERATOR, PAG_REST_NONE, code_delete, false },
+    { PAG_HTTP_GET, "/ca", PAG_ROLE_VIEWER, PAG_REST_NONE, ca, false },
+    { PAG_HTTP_GET, "/ca/root.pem", PAG_ROLE_NONE, PAG_REST_NONE, root_pem, false },
+    { PAG_HTTP_GET, "/ca/device.pem", PAG_ROLE_NONE, PAG_REST_NONE, device_pem, false },
+    { PAG_HTTP_GET, "/ca/server.pem", PAG_ROLE_NONE, PAG_REST_NONE, server_pem, false },
+    { PAG_HTTP_GET, "/ca/device.crl", PAG_ROLE_NONE, PAG_REST_NONE, device_crl, false },
+    { PAG_HTTP_POST, "/ca/issue", PAG_ROLE_ADMIN, PAG_REST_JSON, issue, false },
+    { PAG_HTTP_GET, "/certificates", PAG_ROLE_VIEWER, PAG_REST_NONE, certificates, false },
+    { PAG_HTTP_GET, "/freshness-key", PAG_ROLE_VIEWER, PAG_REST_NONE, freshness_key, false },
+};
+const size_t pag_rest_enrollment_route_n =
+    sizeof pag_rest_enrollment_routes / sizeof pag_rest_enrollment_routes[0];

@@ -1,0 +1,321 @@
+/* Releases: drafts, images, manifests, publishing. */
+#include "server/app/releases.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+#include "server/api/rest/render.h"
+#include "server/api/rest/rest.h"
+
+static void list(struct pag_rest *r)
+{
+    struct pag_release_list out = { .item = NULL };
+    struct pag_release_query q = {
+        .product = pag_rest_query(r, "product"),
+        .state = pag_rest_query(r, "state"),
+        .limit = pag_rest_limit(r, 100),
+    };
+    if (q.limit == 0) {
+        return;
+    }
+    const char *bound = pag_arena_printf(r->req->arena, "%s&%s", q.product != NULL ? q.product : "",
+                                         q.state != NULL ? q.state : "");
+    if (bound == NULL || !pag_rest_cursor(r, bound, &q.after)) {
+        return;
+    }
+    enum pag_err err = pag_app_releases(&r->call, &q, &out);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *items = json_array();
+    for (size_t i = 0; i < out.n; i++) {
+        (void)json_array_append_new(items,
+                                    pag_render_release(&out.item[i].release, out.item[i].product_name));
+    }
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_cursor_next(r, bound, out.next), out.total));
+}
+
+static void show(struct pag_rest *r)
+{
+    const char *id = pag_rest_param(r, 0);
+    struct pag_release_view *out = id != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    enum pag_err err = pag_app_release(&r->call, id, out);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    pag_rest_json(r, 200, pag_render_release(&out->release, out->product_name));
+}
+
+static void finish_created(struct pag_rest *r)
+{
+    const struct pag_release_view *v = r->out;
+    pag_rest_json(r, 201, pag_render_release(&v->release, v->product_name));
+}
+
+static void finish_changed(struct pag_rest *r)
+{
+    const struct pag_release_view *v = r->out;
+    pag_rest_json(r, 200, pag_render_release(&v->release, v->product_name));
+}
+
+static void create(struct pag_rest *r)
+{
+    json_t *product = NULL;
+    json_t *version = NULL;
+    json_t *channel = NULL;
+    json_t *notes = NULL;
+    const struct pag_json_field fields[] = {
+        { .name = "product", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 40, .out = &product },
+        { .name = "version",
+          .type = PAG_JSON_TEXT,
+          .required = true,
+          .min = 1,
+          .max = PAG_VERSION_MAX,
+          .out = &version },
+        { .name = "channel", .type = PAG_JSON_TEXT, .min = 1, .max = PAG_VERSION_MAX, .out = &channel },
+        { .name = "notes", .type = PAG_JSON_TEXT, .nullable = true, .max = 4096, .out = &notes },
+    };
+    if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
+        return;
+    }
+    struct pag_release_in *in = pag_rest_alloc(r, sizeof *in);
+    struct pag_release_view *out = in != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    in->product = pag_rest_text(r, product);
+    in->version = pag_rest_text(r, version);
+    in->channel = pag_rest_text(r, channel);
+    in->notes = pag_rest_text(r, notes);
+    pag_rest_finish_with(r, out, finish_created);
+    pag_app_release_create(&r->call, in, out);
+}
+
+/* ---- images ---- */
+
+static int base64_digit(uint8_t c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return c - 'A';
+    }
+    if (c >= 'a' && c <= 'z') {
+        return c - 'a' + 26;
+    }
+    if (c >= '0' && c <= '9') {
+        return c - '0' + 52;
+    }
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* The 44 characters of a SHA-256 in base64. */
+static bool digest_of_base64(struct pag_span s, uint8_t out[PAG_SHA256_BYTES])
+{
+    uint32_t v = 0;
+    size_t n = 0;
+    if (s.n != 44 || s.p[43] != '=') {
+        return false;
+    }
+    for (size_t i = 0; i < 43; i++) {
+        int d = base64_digit(s.p[i]);
+        if (d < 0) {
+            return false;
+        }
+        v = (v << 6) | (uint32_t)d;
+        if (i % 4 != 0 && n < PAG_SHA256_BYTES) {
+            out[n++] = (uint8_t)(v >> (6 - 2 * (i % 4)));
+        }
+    }
+    return n == PAG_SHA256_BYTES && (v & 3) == 0;
+}
+
+/* Repr-Digest (RFC 9530), of which only sha-256 counts. False: malformed. */
+static bool repr_digest_read(const struct pag_http_request *req, struct pag_image_in *in)
+{
+    static const char name[] = "sha-256=:";
+    struct pag_span v = pag_http_header_get(req, "Repr-Digest");
+    for (size_t at = 0; at < v.n;) {
+        size_t end = pag_span_find(v, at, ',');
+        while (at < end && v.p[at] == ' ') {
+            at++;
+        }
+        struct pag_span member = { v.p + at, end - at };
+        if (pag_span_starts(member, name)) {
+            size_t from = sizeof name - 1;
+            struct pag_span text = { member.p + from, member.n - from };
+            if (text.n == 0 || text.p[text.n - 1] != ':') {
+                return false;
+            }
+            text.n--;
+            in->has_expected = digest_of_base64(text, in->expected);
+            return in->has_expected;
+        }
+        at = end + 1;
+    }
+    return true;
+}
+
+static void finish_image(struct pag_rest *r)
+{
+    pag_rest_json(r, 201, pag_render_image(r->out));
+}
+
+static void image_put(struct pag_rest *r)
+{
+    struct pag_image_in *in = pag_rest_alloc(r, sizeof *in);
+    struct pag_release_image *out = in != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    in->release = pag_rest_param(r, 0);
+    in->name = in->release != NULL ? pag_rest_param(r, 1) : NULL;
+    if (in->name == NULL) {
+        return;
+    }
+    if (!repr_digest_read(r->req, in)) {
+        pag_rest_problem(r, PAG_PROBLEM_BAD_REQUEST, "Repr-Digest is not of the form sha-256=:<base64>:.");
+        return;
+    }
+    if (r->req->body_fd < 0) {
+        pag_rest_problem(r, PAG_PROBLEM_BAD_REQUEST, "The request has no image in it.");
+        return;
+    }
+    in->fd = r->req->body_fd;
+    in->bytes = r->req->body_bytes;
+    memcpy(in->sha256, r->req->body_sha256, sizeof in->sha256);
+    pag_rest_finish_with(r, out, finish_image);
+    pag_app_image_put(&r->call, in, out);
+}
+
+static void image_get(struct pag_rest *r)
+{
+    const char *id = pag_rest_param(r, 0);
+    const char *name = id != NULL ? pag_rest_param(r, 1) : NULL;
+    struct pag_release_image *image = name != NULL ? pag_rest_alloc(r, sizeof *image) : NULL;
+    int fd = -1;
+    if (image == NULL) {
+        return;
+    }
+    enum pag_err err = pag_app_image_open(&r->call, id, name, &fd, image);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    struct pag_http_header header[] = {
+        { pag_span_str("Cache-Control"), pag_span_str("no-store") },
+        { pag_span_str("X-Content-Type-Options"), pag_span_str("nosniff") },
+    };
+    struct pag_http_file file = {
+        .fd = fd,
+        .bytes = image->bytes,
+        .content_type = "application/octet-stream",
+        .header = header,
+        .header_n = 2,
+    };
+    pag_http_reply_file(r->req, &file);
+}
+
+/* ---- manifests, permits ---- */
+
+static void manifest_post(struct pag_rest *r)
+{
+    const char *id = pag_rest_param(r, 0);
+    struct pag_release_view *out = id != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out != NULL) {
+        pag_rest_finish_with(r, out, finish_created);
+        pag_app_manifest_put(&r->call, id, r->req->body, out);
+    }
+}
+
+static void finish_permit(struct pag_rest *r)
+{
+    json_t *o = json_object();
+    (void)json_object_set_new(o, "release", pag_json_str(r->text));
+    pag_rest_json(r, 201, o);
+}
+
+static void permit_post(struct pag_rest *r)
+{
+    r->text = pag_rest_param(r, 0);
+    if (r->text != NULL) {
+        pag_rest_finish_with(r, NULL, finish_permit);
+        pag_app_permit_put(&r->call, r->text, r->req->body);
+    }
+}
+
+/* ---- "{id}:publish" and "{id}:withdraw" ---- */
+
+static void act(struct pag_rest *r)
+{
+    if (!pag_rest_fields(r, NULL, 0)) {
+        return;
+    }
+    char *id = (char *)(uintptr_t)pag_rest_param(r, 0);
+    char *verb = id != NULL ? strchr(id, ':') : NULL;
+    struct pag_release_view *out = id != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    if (out == NULL) {
+        return;
+    }
+    if (verb != NULL) {
+        *verb++ = '\0';
+    }
+    bool publish = verb != NULL && strcmp(verb, "publish") == 0;
+    if (!publish && (verb == NULL || strcmp(verb, "withdraw") != 0)) {
+        pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND, "A release can do :publish and :withdraw.");
+        return;
+    }
+    pag_rest_finish_with(r, out, finish_changed);
+    if (!publish) {
+        pag_app_withdraw(&r->call, id, out);
+    } else if (!pag_role_holds(r->actor.role, PAG_ROLE_RELEASER)) {
+        pag_rest_problem(r, PAG_PROBLEM_FORBIDDEN, "Publishing needs the role releaser.");
+    } else {
+        pag_app_publish(&r->call, id, out);
+    }
+}
+
+static void reach(struct pag_rest *r)
+{
+    struct pag_reach out = { .total = 0 };
+    const char *id = pag_rest_param(r, 0);
+    if (id == NULL) {
+        return;
+    }
+    enum pag_err err = pag_app_reach(&r->call, id, &out);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *o = json_object();
+    json_t *blocked = json_array();
+    (void)json_object_set_new(o, "total", json_integer(out.total));
+    (void)json_object_set_new(o, "will_update", json_integer(out.will_update));
+    (void)json_object_set_new(o, "up_to_date", json_integer(out.up_to_date));
+    for (size_t i = 0; i < out.blocked_n; i++) {
+        json_t *g = json_object();
+        (void)json_object_set_new(g, "reason", pag_json_str(out.blocked[i].reason));
+        (void)json_object_set_new(g, "text", pag_json_str(out.blocked[i].text));
+        (void)json_object_set_new(g, "count", json_integer(out.blocked[i].count));
+        (void)json_object_set_new(g, "example", pag_json_str(out.blocked[i].example));
+        (void)json_array_append_new(blocked, g);
+    }
+    (void)json_object_set_new(o, "blocked", blocked);
+    pag_rest_json(r, 200, o);
+}
+
+const struct pag_rest_route pag_rest_release_routes[] = {
+    { PAG_HTTP_GET, "/releases", PAG_ROLE_VIEWER, PAG_REST_NONE, list, false },
+    { PAG_HTTP_POST, "/releases", PAG_ROLE_RELEASER, PAG_REST_JSON, create, false },
+    { PAG_HTTP_GET, "/releases/{id}", PAG_ROLE_VIEWER, PAG_REST_NONE, show, false },
+    { PAG_HTTP_POST, "/releases/{id}", PAG_ROLE_OPERATOR, PAG_REST_JSON, act, false },
+    { PAG_HTTP_GET, "/releases/{id}/reach", PAG_ROLE_VIEWER, PAG_REST_NONE, reach, false },
+    { PAG_HTTP_GET, "/releases/{id}/images/{name}", PAG_ROLE_RELEASER, PAG_REST_NONE, image_get, false },
+    { PAG_HTTP_PUT, "/releases/{id}/images/{name}", PAG_ROLE_RELEASER, PAG_REST_FILE, image_put, false },
+    { PAG_HTTP_POST, "/releases/{id}/manifests", PAG_ROLE_RELEASER, PAG_REST_COSE, manifest_post, false },
+    { PAG_HTTP_POST, "/releases/{id}/permits", PAG_ROLE_RELEASER, PAG_REST_COSE, permit_post, false },
+};
+const size_t pag_rest_release_route_n = sizeof pag_rest_release_routes / sizeof pag_rest_release_routes[0];

@@ -1,0 +1,65 @@
+#ifndef PAG_SERVER_DAEMON_H
+#define PAG_SERVER_DAEMON_H
+
+#include <openssl/types.h>
+#include <pthread.h>
+
+#include "server/api/api.h"
+#include "server/api/mqtt/head.h"
+#include "server/broker.h"
+#include "server/network.h"
+#include "server/program.h"
+#include "server/store/store.h"
+
+/*
+ * The running daemon: everything in the order in which it is made, so that it can be taken down in reverse.
+ * Zeroed at first; each part knows from its pointer whether it is there.
+ */
+struct pag_daemon {
+    struct pag_args args;
+    struct pag_config config;
+    struct pag_paths paths;
+    struct pag_clock clock;
+    uint64_t started_unix_ms;
+    int lock_fd;
+    struct pag_log *log;
+    struct pag_ca *device_ca;
+    EVP_PKEY *freshness;
+    char freshness_pem[512];
+    struct pag_store *store;
+    struct pag_app *app;
+    struct pag_tls *console_tls, *device_tls;
+    struct pag_api api;
+    struct pag_http *console, *device, *legacy;
+    struct pag_network *network;
+    struct pag_app_thread *net_thread[PAG_NETWORK_THREADS_MAX];
+    /* events and MQTT: one loop, one thread */
+    struct pag_loop *loop;
+    struct pag_app_thread *loop_thread;
+    struct pag_arena_pool *pool; /* of that loop */
+    pthread_t loop_id;
+    bool loop_runs;
+    struct pag_broker *broker;
+    struct pag_mqtt_head *mqtt;
+    /* read once at start */
+    struct pag_api_certificate certificate[PAG_API_CERTIFICATES_MAX];
+    size_t certificate_n;
+};
+
+/* Makes everything and serves. 0, or the exit code after having said why; then call pag_daemon_down all the
+ * same. */
+int pag_daemon_up(struct pag_daemon *d);
+/* Finishes requests (at most finish_ms), commits, ends the broker, frees. */
+void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms);
+/* HUP: certificates again, and what the configuration file may change while running (log level). */
+void pag_daemon_reload(struct pag_daemon *d);
+
+/* daemon_mqtt.c: broker, MQTT head and their loop */
+int pag_daemon_mqtt_up(struct pag_daemon *d);
+void pag_daemon_mqtt_down(struct pag_daemon *d);
+
+/* daemon_info.c: what the heads may know of the process */
+extern const struct pag_api_process pag_daemon_process;
+void pag_daemon_read_certificates(struct pag_daemon *d);
+
+#endif

@@ -1,0 +1,268 @@
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): pthread_setname_np */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/bytes.h"
+#include "host/fs.h"
+#include "server/app/enroll.h"
+#include "server/app/releases.h"
+#include "server/daemon.h"
+
+enum { BROKER_WAIT_MS = 1500, CALL_ARENA = 16 << 20, TOPICS_MAX = 192 };
+
+static struct pag_call call_of(struct pag_daemon *d, struct pag_arena *arena)
+{
+    return (struct pag_call){ .thread = d->loop_thread,
+                              .arena = arena,
+                              .scope = { .actor = "system", .role = PAG_ROLE_ADMIN } };
+}
+
+/* ---- who is kept out ---- */
+
+static enum pag_err denials_to_broker(struct pag_daemon *d, struct pag_call *call)
+{
+    struct pag_denials all = { .revoked_n = 0 };
+    enum pag_err err = pag_app_denials(call, &all);
+    if (err != PAG_OK) {
+        return err;
+    }
+    struct pag_revoked *revoked = pag_arena_alloc(call->arena, (all.revoked_n + 1) * sizeof *revoked);
+    if (revoked == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    for (size_t i = 0; i < all.revoked_n; i++) {
+        memcpy(revoked[i].serial, all.revoked[i].serial, sizeof revoked[i].serial);
+        revoked[i].serial_n = all.revoked[i].serial_n;
+        revoked[i].at = (uint64_t)all.revoked[i].revoked_ms / 1000;
+    }
+    const struct pag_broker_denials denials = {
+        .revoked = revoked,
+        .revoked_n = all.revoked_n,
+        .denied = all.device,
+        .denied_n = all.device_n,
+    };
+    return pag_broker_set_denials(d->broker, &denials);
+}
+
+static void on_denials(void *ctx)
+{
+    struct pag_daemon *d = ctx;
+    if (d->broker == NULL) {
+        return;
+    }
+    struct pag_arena *arena = pag_arena_open(d->pool, CALL_ARENA);
+    struct pag_call call = call_of(d, arena);
+    enum pag_err err = arena != NULL ? denials_to_broker(d, &call) : PAG_E_NO_MEMORY;
+    if (err != PAG_OK) {
+        pag_log_error(d->log, "broker.denials_not_set", PAG_F_STR("error", pag_err_word(err)));
+    }
+    pag_arena_close(arena);
+}
+
+/* ---- topics of products ---- */
+
+static size_t topics_of(const struct pag_product *list, size_t n, struct pag_broker_topic *out)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n && used + 3 <= TOPICS_MAX; i++) {
+        const struct pag_product_settings *s = &list[i].settings;
+        const struct pag_broker_topic three[] = {
+            { s->topic_command, PAG_BROKER_READ },
+            { s->topic_status, PAG_BROKER_WRITE },
+            { s->topic_will, PAG_BROKER_WRITE },
+        };
+        for (size_t k = 0; k < 3; k++) {
+            if (three[k].pattern[0] != '\0') {
+                out[used++] = three[k];
+            }
+        }
+    }
+    return used;
+}
+
+static void on_products(void *ctx)
+{
+    struct pag_daemon *d = ctx;
+    struct pag_product *list = NULL;
+    char text[256] = "";
+    size_t n = 0;
+    if (d->broker == NULL) {
+        return;
+    }
+    struct pag_arena *arena = pag_arena_open(d->pool, CALL_ARENA);
+    struct pag_call call = call_of(d, arena);
+    struct pag_broker_topic *topic =
+        arena != NULL ? pag_arena_alloc(arena, TOPICS_MAX * sizeof *topic) : NULL;
+    enum pag_err err = topic != NULL ? pag_app_products(&call, &list, &n) : PAG_E_NO_MEMORY;
+    if (err == PAG_OK) {
+        err = pag_broker_set_topics(d->broker, topic, topics_of(list, n, topic), text);
+    }
+    if (err != PAG_OK) {
+        pag_log_error(d->log, "broker.topics_not_set", PAG_F_STR("error", pag_err_word(err)),
+                      PAG_F_STR("why", text));
+    }
+    pag_arena_close(arena);
+}
+
+/* ---- the managed broker ---- */
+
+/* Beside the program, then where packages put it. */
+static bool find_plugin(char out[320])
+{
+    static const char *const folders[] = { "/usr/lib/pagurus", "/usr/local/lib/pagurus" };
+    char exe[256];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n > 0) {
+        exe[n] = '\0';
+        char *slash = strrchr(exe, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+            (void)snprintf(out, 320, "%s/pagurus_mosquitto.so", exe);
+            if (pag_fs_exists(out)) {
+                return true;
+            }
+        }
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        (void)snprintf(out, 320, "%s/pagurus_mosquitto.so", folders[i]);
+        if (pag_fs_exists(out)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int broker_up(struct pag_daemon *d)
+{
+    char plugin[320];
+    char text[256] = "";
+    struct pag_fail why = { .code = PAG_OK };
+    const char *configured = d->config.mqtt.plugin;
+    const struct pag_broker_config config = {
+        .dir = d->paths.broker_dir,
+        .mosquitto = d->config.mqtt.mosquitto,
+        .plugin = configured[0] != '\0' ? configured
+                  : find_plugin(plugin) ? plugin
+                                        : NULL,
+        .address = d->config.mqtt.address,
+        .port = d->config.mqtt.port,
+        .max_connections = d->config.mqtt.max_connections,
+        .max_packet = d->config.mqtt.max_packet,
+        .max_keepalive_s = d->config.mqtt.max_keepalive_s,
+        .max_queued = d->config.mqtt.max_queued,
+        .session_s = d->config.mqtt.session_s,
+        .anchor_file = d->paths.device_anchor,
+        .cert_file = d->paths.server_pem,
+        .key_file = d->paths.server_key,
+        .device_ca = d->device_ca,
+        .crl_s = d->config.certificates.crl_s,
+        .crl_every_s = d->config.certificates.crl_every_s,
+        .clock = d->clock,
+        .log = d->log,
+    };
+    enum pag_err err = pag_broker_new(&config, &d->broker, text, &why);
+    if (err != PAG_OK) {
+        return pag_say_error(PAG_EXIT_USAGE, "Or serve without MQTT: --set mqtt.mode=off", "mqtt: %s",
+                             text[0] != '\0' ? text : pag_err_word(err));
+    }
+    on_products(d);
+    on_denials(d);
+    err = pag_broker_start(d->broker, BROKER_WAIT_MS);
+    if (err != PAG_OK) {
+        pag_log_warn(d->log, "broker.not_yet", PAG_F_STR("error", pag_err_word(err)));
+    }
+    return 0;
+}
+
+static const char *loopback_of(const char *address)
+{
+    if (strcmp(address, "0.0.0.0") == 0 || address[0] == '\0') {
+        return "127.0.0.1";
+    }
+    return strcmp(address, "::") == 0 ? "::1" : address;
+}
+
+static int client_up(struct pag_daemon *d)
+{
+    struct pag_broker_status status = { .port = 0 };
+    struct pag_fail why = { .code = PAG_OK };
+    bool managed = d->broker != NULL;
+    struct pag_mqtt_head_config config = {
+        .api = &d->api,
+        .loop = d->loop,
+        .thread = d->loop_thread,
+        .client = { .host = managed ? loopback_of(d->config.mqtt.address) : d->config.mqtt.host,
+                    .port = d->config.mqtt.port,
+                    .client_id = "svc-pagurusd",
+                    .ca_file = managed ? d->paths.root_pem : d->config.mqtt.ca_file,
+                    .cert_file = managed ? d->paths.svc_pem : d->config.mqtt.cert_file,
+                    .key_file = managed ? d->paths.svc_key : d->config.mqtt.key_file,
+                    .skip_name = managed,
+                    .log = d->log },
+        .on_denials = on_denials,
+        .on_products = on_products,
+        .ctx = d,
+    };
+    if (managed) {
+        pag_broker_status_get(d->broker, &status);
+        pag_app_mqtt_port(d->app, status.port);
+    }
+    enum pag_err err = pag_mqtt_head_new(&config, &d->mqtt, &why);
+    if (err == PAG_OK) {
+        err = pag_mqtt_head_start(d->mqtt, status.port);
+    }
+    return err == PAG_OK ? 0
+                         : pag_say_error(PAG_EXIT_FAILED, NULL, "mqtt: %s",
+                                         why.what != NULL ? why.what : pag_err_word(err));
+}
+
+/* ---- the loop ---- */
+
+static void *loop_main(void *arg)
+{
+    struct pag_daemon *d = arg;
+    (void)pag_loop_run(d->loop);
+    return NULL;
+}
+
+int pag_daemon_mqtt_up(struct pag_daemon *d)
+{
+    int code = 0;
+    d->loop = pag_loop_new(d->clock);
+    d->pool = pag_arena_pool_new((size_t)1 << 20);
+    if (d->loop == NULL || d->pool == NULL ||
+        pag_app_thread_new(d->app, d->loop, &d->loop_thread, NULL) != PAG_OK) {
+        return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
+    }
+    if (d->config.mqtt.mode == PAG_MQTT_MANAGED) {
+        code = broker_up(d);
+    }
+    if (code == 0 && d->config.mqtt.mode != PAG_MQTT_OFF) {
+        code = client_up(d);
+    }
+    if (code != 0) {
+        return code;
+    }
+    if (pthread_create(&d->loop_id, NULL, loop_main, d) != 0) {
+        return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory for a thread");
+    }
+    (void)pthread_setname_np(d->loop_id, "events");
+    d->loop_runs = true;
+    return 0;
+}
+
+void pag_daemon_mqtt_down(struct pag_daemon *d)
+{
+    if (d->loop_runs) {
+        pag_loop_stop(d->loop);
+        (void)pthread_join(d->loop_id, NULL);
+        d->loop_runs = false;
+    }
+    pag_mqtt_head_free(d->mqtt);
+    pag_broker_free(d->broker);
+    pag_app_thread_free(d->loop_thread);
+    pag_loop_free(d->loop);
+    pag_arena_pool_free(d->pool);
+}

@@ -1,0 +1,50 @@
+#include "server/program.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("error: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    if (next != NULL) {
+        fprintf(stderr, "  %s\n", next);
+    }
+    return exit_code;
+}
+
+int pag_program_load(const struct pag_args *args, struct pag_config *config, struct pag_paths *paths)
+{
+    struct pag_ini_error error = { .text = "" };
+    const struct pag_config_args from = {
+        .file = args->config,
+        .data = args->data,
+        .set = args->set,
+        .set_n = args->set_n,
+    };
+    enum pag_err err = pag_config_load(&from, config, &error);
+    if (err != PAG_OK) {
+        return pag_say_error(PAG_EXIT_USAGE, "'pagurusd check-config --print' shows every setting.", "%s",
+                             error.text);
+    }
+    if (pag_paths_of(config->server.data, paths) != PAG_OK) {
+        return pag_say_error(PAG_EXIT_USAGE, NULL, "the path of the data folder is too long: %s",
+                             config->server.data);
+    }
+    return PAG_EXIT_OK;
+}
+
+int pag_program_load_installed(const struct pag_args *args, struct pag_config *config,
+                               struct pag_paths *paths)
+{
+    int code = pag_program_load(args, config, paths);
+    if (code == PAG_EXIT_OK && !pag_init_done(paths)) {
+        code = pag_say_error(PAG_EXIT_NOT_FOUND, "Make one with: pagurusd init --data <folder>",
+                             "%s holds no installation", paths->data);
+    }
+    return code;
+}
