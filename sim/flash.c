@@ -202,3 +202,18 @@ enum pag_err pag_sim_flash_burn(struct pag_sim_flash *f, enum pag_area area, str
     }
     return PAG_OK;
 }
+
+enum pag_err pag_sim_flash_share(struct pag_sim_flash *f, struct pag_sim_flash *from, enum pag_area area)
+{
+    enum pag_err err = close_open(from);
+    if (err == PAG_OK) {
+        err = pag_sim_flash_erase(f, area, 0, f->area_sectors[area] * PAG_SIM_SECTOR);
+    }
+    for (uint32_t i = 0; err == PAG_OK && i < f->area_sectors[area]; i++) {
+        f->map[area][i] = from->map[area][i];
+        if (f->map[area][i] != NULL) {
+            f->map[area][i]->refs++;
+        }
+    }
+    return err;
+}

@@ -41,6 +41,10 @@ enum pag_err pag_sim_flash_read(struct pag_sim_flash *f, enum pag_area area, uin
 /* Erases what is needed and writes data at the start of the area, as a programmer on the cable does. */
 enum pag_err pag_sim_flash_burn(struct pag_sim_flash *f, enum pag_area area, struct pag_span data);
 
+/* The same content as that area of another device of the pool, which is of the same size; f's own is erased
+ * before. */
+enum pag_err pag_sim_flash_share(struct pag_sim_flash *f, struct pag_sim_flash *from, enum pag_area area);
+
 /* What the firmware in a slot is. */
 struct pag_sim_sketch {
     uint32_t bytes;                    /* walked from its own headers; 0: no image there */

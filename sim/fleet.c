@@ -101,7 +101,9 @@ static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_devi
     };
     enum pag_err err = pag_sim_flash_init(&d->flash, world->pool, areas);
     if (err == PAG_OK) {
-        err = pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n));
+        err = d == world->device
+                  ? pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n))
+                  : pag_sim_flash_share(&d->flash, &world->device->flash, PAG_AREA_SLOT_A);
     }
     if (err == PAG_OK) {
         err = d->kind == PAG_SIM_NATIVE ? pag_sim_native_init(d) : pag_sim_legacy_init(d);

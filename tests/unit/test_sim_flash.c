@@ -88,6 +88,22 @@ static void writing_in_one_device_leaves_the_other_alone(void **state)
     assert_memory_equal(out, "same", 4);
 }
 
+static void shared_area_is_the_same_and_then_its_own(void **state)
+{
+    struct pair *p = *state;
+    uint8_t out[4];
+    assert_int_equal(put(&p->b, 4096, "lost"), PAG_OK);
+    assert_int_equal(put(&p->a, 0, "text"), PAG_OK);
+    assert_int_equal(pag_sim_flash_share(&p->b, &p->a, PAG_AREA_SLOT_A), PAG_OK);
+    assert_int_equal(pag_sim_flash_read(&p->b, PAG_AREA_SLOT_A, 0, out, 4), PAG_OK);
+    assert_memory_equal(out, "text", 4);
+    assert_int_equal(pag_sim_flash_read(&p->b, PAG_AREA_SLOT_A, 4096, out, 4), PAG_OK);
+    assert_memory_equal(out, "\xff\xff\xff\xff", 4);
+    assert_int_equal(pag_sim_flash_erase(&p->b, PAG_AREA_SLOT_A, 0, 4096), PAG_OK);
+    assert_int_equal(pag_sim_flash_read(&p->a, PAG_AREA_SLOT_A, 0, out, 4), PAG_OK);
+    assert_memory_equal(out, "text", 4);
+}
+
 static void erase_forgets_also_the_sector_being_written(void **state)
 {
     struct pair *p = *state;
@@ -146,6 +162,7 @@ int main(void)
                                         none),
         cmocka_unit_test_setup_teardown(same_content_of_two_devices_is_held_once, two_devices, none),
         cmocka_unit_test_setup_teardown(writing_in_one_device_leaves_the_other_alone, two_devices, none),
+        cmocka_unit_test_setup_teardown(shared_area_is_the_same_and_then_its_own, two_devices, none),
         cmocka_unit_test_setup_teardown(erase_forgets_also_the_sector_being_written, two_devices, none),
         cmocka_unit_test_setup_teardown(power_cut_leaves_half_an_operation_and_nothing_works_after,
                                         two_devices, none),
