@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_DEVICE_H
-#define PAG_DOMAIN_DEVICE_H
+#ifndef PAG_SERVER_DOMAIN_DEVICE_H
+#define PAG_SERVER_DOMAIN_DEVICE_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

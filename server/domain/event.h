@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_EVENT_H
-#define PAG_DOMAIN_EVENT_H
+#ifndef PAG_SERVER_DOMAIN_EVENT_H
+#define PAG_SERVER_DOMAIN_EVENT_H
 
 #include <pagurus/types.h>
 

@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_HISTORY_H
-#define PAG_DOMAIN_HISTORY_H
+#ifndef PAG_SERVER_DOMAIN_HISTORY_H
+#define PAG_SERVER_DOMAIN_HISTORY_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>
@@ -62,8 +62,15 @@ enum pag_err pag_action_report(const struct pag_action *a, const struct pag_nati
                                struct pag_action *next, enum pag_report_verdict *verdict,
                                struct pag_fail *why);
 
-/* What an outcome means for the image's history. max_failures: native devices blacklist at once (1). */
-void pag_history_outcome(struct pag_device_image *h, const struct pag_action *final, int64_t now_ms);
+enum { PAG_FAILURES_MAX = 3 }; /* of one image, then it is not offered again */
+
+/* What an outcome means for the image's history. native: a device with a trial boot, which blacklists an
+ * image that it went back from: so do we, at once. Others are blocked after PAG_FAILURES_MAX. */
+void pag_history_outcome(struct pag_device_image *h, const struct pag_action *final, bool native,
+                         int64_t now_ms);
+
+/* It ran this image and now runs an older one, and nobody told it to: counted like a failure. */
+void pag_history_regressed(struct pag_device_image *h, int64_t now_ms);
 
 /* A transfer begins (legacy) or an action is opened (native). */
 void pag_history_served(struct pag_device_image *h, int64_t now_ms);

@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_PLANNER_H
-#define PAG_DOMAIN_PLANNER_H
+#ifndef PAG_SERVER_DOMAIN_PLANNER_H
+#define PAG_SERVER_DOMAIN_PLANNER_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

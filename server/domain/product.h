@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_PRODUCT_H
-#define PAG_DOMAIN_PRODUCT_H
+#ifndef PAG_SERVER_DOMAIN_PRODUCT_H
+#define PAG_SERVER_DOMAIN_PRODUCT_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

@@ -1,5 +1,5 @@
-#ifndef PAG_DOMAIN_RELEASE_H
-#define PAG_DOMAIN_RELEASE_H
+#ifndef PAG_SERVER_DOMAIN_RELEASE_H
+#define PAG_SERVER_DOMAIN_RELEASE_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

@@ -1,5 +1,5 @@
-#ifndef PAG_STORE_STORE_H
-#define PAG_STORE_STORE_H
+#ifndef PAG_SERVER_STORE_STORE_H
+#define PAG_SERVER_STORE_STORE_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

@@ -1,0 +1,62 @@
+#include "server/domain/command.h"
+
+#include "core/bytes.h"
+
+static const char *const states[] = { "queued", "sent", "done", "failed", "expired" };
+
+const char *pag_command_state_word(enum pag_command_state s)
+{
+    return s <= PAG_COMMAND_EXPIRED ? states[s] : "queued";
+}
+
+static const struct {
+    enum pag_command_kind kind;
+    const char *word;
+    size_t arg_min, arg_max;
+    bool operators; /* may send it */
+} kinds[] = {
+    { PAG_COMMAND_CHECK, "check", 0, 0, true },
+    { PAG_COMMAND_REBOOT, "reboot", 0, 0, true },
+    { PAG_COMMAND_IDENTIFY, "identify", 0, 32, true },
+    { PAG_COMMAND_CONFIG, "config", 1, PAG_COMMAND_ARG_MAX, true },
+    { PAG_COMMAND_CANCEL, "cancel", 1, 10, false },
+    { PAG_COMMAND_APP, "app", 0, PAG_COMMAND_ARG_MAX, true },
+};
+
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+const char *pag_command_kind_word(enum pag_command_kind k)
+{
+    for (int i = 0; i < KINDS; i++) {
+        if (kinds[i].kind == k) {
+            return kinds[i].word;
+        }
+    }
+    return "unknown";
+}
+
+unsigned pag_command_kind_by_word(struct pag_span word)
+{
+    for (int i = 0; i < KINDS; i++) {
+        if (kinds[i].operators && pag_span_eq_str(word, kinds[i].word)) {
+            return kinds[i].kind;
+        }
+    }
+    return 0;
+}
+
+enum pag_command_state pag_command_state_at(const struct pag_command *c, int64_t now_ms)
+{
+    bool open = c->state == PAG_COMMAND_QUEUED || c->state == PAG_COMMAND_SENT;
+    return open && now_ms >= c->expires_ms ? PAG_COMMAND_EXPIRED : c->state;
+}
+
+enum pag_err pag_command_check(enum pag_command_kind kind, struct pag_span arg)
+{
+    for (int i = 0; i < KINDS; i++) {
+        if (kinds[i].kind == kind) {
+            return arg.n >= kinds[i].arg_min && arg.n <= kinds[i].arg_max ? PAG_OK : PAG_E_RANGE;
+        }
+    }
+    return PAG_E_RANGE;
+}

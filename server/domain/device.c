@@ -1,0 +1,97 @@
+#include "server/domain/device.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+
+static const char *const protocols[] = { "unknown", "native", "esp8266-http-update" };
+static const char *const proofs[] = { "none", "said", "token", "certificate" };
+static const char *const states[PAG_DEVICE_STATES] = { "new",      "up_to_date", "update_offered", "updating",
+                                                       "on_trial", "failed",     "reverted",       "blocked",
+                                                       "stale",    "revoked" };
+
+const char *pag_protocol_word(enum pag_protocol p)
+{
+    return p <= PAG_PROTOCOL_HTTP_UPDATE ? protocols[p] : protocols[0];
+}
+
+const char *pag_proof_word(enum pag_proof p)
+{
+    return p <= PAG_PROOF_CERTIFICATE ? proofs[p] : proofs[0];
+}
+
+const char *pag_device_state_word(enum pag_device_state s)
+{
+    return s < PAG_DEVICE_STATES ? states[s] : states[0];
+}
+
+enum pag_err pag_device_state_by_word(struct pag_span word, enum pag_device_state *out)
+{
+    for (int i = 0; i < PAG_DEVICE_STATES; i++) {
+        if (pag_span_eq_str(word, states[i])) {
+            *out = (enum pag_device_state)i;
+            return PAG_OK;
+        }
+    }
+    return PAG_E_SYNTAX;
+}
+
+/* ---- learning ---- */
+
+static bool learn_u32(struct pag_fact_u32 *have, const struct pag_fact_u32 *said)
+{
+    if (said->source == PAG_ABSENT || (said->source == have->source && said->value == have->value)) {
+        return false;
+    }
+    *have = *said;
+    return true;
+}
+
+static bool learn_bytes(enum pag_source *have, uint8_t *value, enum pag_source said, const uint8_t *new_value,
+                        size_t n)
+{
+    if (said == PAG_ABSENT || (said == *have && memcmp(value, new_value, n) == 0)) {
+        return false;
+    }
+    *have = said;
+    memcpy(value, new_value, n);
+    return true;
+}
+
+static bool learn_text(struct pag_fact_text *have, const struct pag_fact_text *said)
+{
+    if (said->source == PAG_ABSENT ||
+        (said->source == have->source && strcmp(said->value, have->value) == 0)) {
+        return false;
+    }
+    *have = *said;
+    return true;
+}
+
+bool pag_device_learn(struct pag_device *d, const struct pag_facts *said, int64_t now_ms)
+{
+    struct pag_facts *f = &d->facts;
+    bool running = learn_bytes(&f->running.source, f->running.value, said->running.source,
+                               said->running.value, sizeof f->running.value);
+    running |= learn_bytes(&f->running_md5.source, f->running_md5.value, said->running_md5.source,
+                           said->running_md5.value, sizeof f->running_md5.value);
+    running |= learn_text(&f->version, &said->version);
+    bool other = learn_u32(&f->chip, &said->chip);
+    other |= learn_text(&f->hardware, &said->hardware);
+    other |= learn_u32(&f->sequence, &said->sequence);
+    other |= learn_u32(&f->slot, &said->slot);
+    other |= learn_u32(&f->boot_state, &said->boot_state);
+    other |= learn_u32(&f->trust_version, &said->trust_version);
+    other |= learn_u32(&f->epoch, &said->epoch);
+    other |= learn_u32(&f->slot_bytes, &said->slot_bytes);
+    other |= learn_u32(&f->flash_bytes, &said->flash_bytes);
+    other |= learn_u32(&f->sketch_bytes, &said->sketch_bytes);
+    other |= learn_u32(&f->boot_count, &said->boot_count);
+    other |= learn_u32(&f->capabilities, &said->capabilities);
+    other |= learn_bytes(&f->last_failed.source, f->last_failed.value, said->last_failed.source,
+                         said->last_failed.value, sizeof f->last_failed.value);
+    if (running) {
+        d->running_since_ms = now_ms;
+    }
+    return running || other;
+}

@@ -1,0 +1,392 @@
+#include "server/domain/planner.h"
+
+#include <string.h>
+
+#include "server/domain/words.h"
+
+/* ---- finding what runs ---- */
+
+bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint32_t *release,
+                        uint32_t *image)
+{
+    size_t low = 0;
+    size_t high = c->md5_n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (memcmp(c->md5[mid].md5, md5, 16) < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low == c->md5_n || memcmp(c->md5[low].md5, md5, 16) != 0) {
+        return false;
+    }
+    *release = c->md5[low].release;
+    *image = c->md5[low].image;
+    return true;
+}
+
+bool pag_catalog_by_sha256(const struct pag_catalog *c, const uint8_t sha256[PAG_SHA256_BYTES],
+                           uint32_t *release, uint32_t *image)
+{
+    for (size_t r = c->release_n; r-- > 0;) {
+        const struct pag_release *rel = c->release[r].release;
+        for (size_t i = 0; i < rel->image_n; i++) {
+            if (memcmp(rel->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
+                *release = (uint32_t)r;
+                *image = (uint32_t)i;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool pag_catalog_by_version(const struct pag_catalog *c, const char *version, uint32_t *release)
+{
+    for (size_t r = c->release_n; r-- > 0;) {
+        if (strcmp(c->release[r].release->version, version) == 0) {
+            *release = (uint32_t)r;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- judging one release ---- */
+
+struct judge {
+    const struct pag_plan_in *in;
+    const struct pag_facts *facts;
+    const struct pag_plan_release *candidate;
+    const struct pag_release_image *image;
+    const struct pag_manifest *manifest;
+    struct pag_plan *plan;
+    bool native;
+    const struct pag_release *running; /* NULL: not one of ours */
+    const struct pag_release_image *running_image;
+    uint32_t running_sequence; /* 0: not known */
+};
+
+static void find_running(struct judge *j)
+{
+    const struct pag_catalog *c = j->in->catalog;
+    uint32_t release = 0;
+    uint32_t image = 0;
+    bool known = j->facts->running.source != PAG_ABSENT &&
+                 pag_catalog_by_sha256(c, j->facts->running.value, &release, &image);
+    if (known) {
+        j->running_image = &c->release[release].release->image[image];
+    } else if (j->facts->running.source == PAG_ABSENT && j->facts->version.source != PAG_ABSENT) {
+        known = pag_catalog_by_version(c, j->facts->version.value, &release);
+    }
+    if (known) {
+        j->running = c->release[release].release;
+        j->running_sequence = j->running->sequence;
+    }
+    if (j->facts->sequence.source != PAG_ABSENT && j->facts->sequence.value != 0) {
+        j->running_sequence = j->facts->sequence.value;
+    }
+}
+
+static enum pag_plan_reason no(struct judge *j, enum pag_plan_reason reason, uint64_t have, uint64_t need)
+{
+    j->plan->have = have;
+    j->plan->need = need;
+    return reason;
+}
+
+static bool find_image(struct judge *j)
+{
+    const struct pag_release *r = j->candidate->release;
+    bool firmware = strcmp(j->in->slot, "firmware") == 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < r->image_n; i++) {
+            bool is_file_system = r->image[i].kind == PAG_IMAGE_FILESYSTEM;
+            bool named = strcmp(r->image[i].name, j->in->slot) == 0;
+            /* Without an image of that very name, the first of the kind will do. */
+            if (is_file_system == !firmware && (named || pass == 1)) {
+                j->image = &r->image[i];
+                j->manifest = j->candidate->manifest[i];
+                j->plan->image = i;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool is_running(const struct judge *j)
+{
+    if (j->facts->running.source != PAG_ABSENT) {
+        return memcmp(j->facts->running.value, j->image->sha256, PAG_SHA256_BYTES) == 0;
+    }
+    return j->facts->version.source != PAG_ABSENT &&
+           strcmp(j->facts->version.value, j->candidate->release->version) == 0;
+}
+
+static const struct pag_plan_permit *permit_for(const struct judge *j)
+{
+    const struct pag_catalog *c = j->in->catalog;
+    for (size_t i = 0; i < c->permit_n; i++) {
+        const struct pag_plan_permit *p = &c->permit[i];
+        if (p->from_sequence == j->running_sequence && p->to_sequence == j->candidate->release->sequence &&
+            (p->expires_at == 0 || p->expires_at > j->in->now_unix_s)) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* Forward is always fine; back only to a pin, or out of a withdrawn release with the permit for it. */
+static enum pag_plan_reason judge_direction(struct judge *j)
+{
+    bool pinned = j->in->device->pin[0] != '\0';
+    uint32_t to = j->candidate->release->sequence;
+    if (to > j->running_sequence || j->running_sequence == 0) {
+        return PAG_PLAN_OFFER;
+    }
+    bool left = j->running != NULL && j->running->state == PAG_RELEASE_WITHDRAWN;
+    if (!j->native) {
+        return pinned ? PAG_PLAN_OFFER : PAG_PLAN_UP_TO_DATE;
+    }
+    if (!pinned && !left) {
+        return PAG_PLAN_UP_TO_DATE;
+    }
+    j->plan->permit = permit_for(j);
+    if (j->plan->permit != NULL) {
+        return PAG_PLAN_OFFER;
+    }
+    return pinned ? no(j, PAG_PLAN_PINNED, j->running_sequence, to) : PAG_PLAN_UP_TO_DATE;
+}
+
+static bool manifest_has_hardware(const struct pag_manifest *m, const char *hardware)
+{
+    struct pag_span h = pag_span_str(hardware);
+    for (size_t i = 0; i < m->hardware_n; i++) {
+        if (pag_span_eq(h, pag_span_of(m->hardware[i].id, m->hardware[i].n))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum pag_plan_reason judge_fit(struct judge *j)
+{
+    const struct pag_facts *f = j->facts;
+    bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
+    uint32_t chip = f->chip.source != PAG_ABSENT ? f->chip.value : (uint32_t)j->in->catalog->product.chip;
+    if (firmware && chip != (uint32_t)j->image->chip) {
+        return no(j, PAG_PLAN_WRONG_CHIP, chip, j->image->chip);
+    }
+    if (f->hardware.source != PAG_ABSENT) {
+        bool fits = j->manifest != NULL
+                        ? manifest_has_hardware(j->manifest, f->hardware.value)
+                        : j->image->hardware[0] == '\0' || strcmp(j->image->hardware, f->hardware.value) == 0;
+        if (!fits) {
+            return PAG_PLAN_WRONG_HARDWARE;
+        }
+    }
+    if (f->flash_bytes.source != PAG_ABSENT && firmware &&
+        j->image->flash_size_bytes > f->flash_bytes.value) {
+        return no(j, PAG_PLAN_FLASH_SIZE, f->flash_bytes.value, j->image->flash_size_bytes);
+    }
+    if (f->slot_bytes.source == PAG_ABSENT) {
+        return PAG_PLAN_OFFER;
+    }
+    if (j->native) {
+        return j->image->bytes > f->slot_bytes.value
+                   ? no(j, PAG_PLAN_SLOT, f->slot_bytes.value, j->image->bytes)
+                   : PAG_PLAN_OFFER;
+    }
+    /* Free space is of the sketch area; a file system has its own partition. */
+    uint64_t sectors = (j->image->bytes + 4095) / 4096 * 4096;
+    return firmware && sectors > f->slot_bytes.value
+               ? no(j, PAG_PLAN_FREE_SPACE, f->slot_bytes.value, sectors)
+               : PAG_PLAN_OFFER;
+}
+
+static enum pag_plan_reason judge_native(struct judge *j)
+{
+    const struct pag_manifest *m = j->manifest;
+    const struct pag_facts *f = j->facts;
+    if (m == NULL) {
+        return PAG_PLAN_NO_MANIFEST;
+    }
+    if (m->expires_at != 0 && m->expires_at <= j->in->now_unix_s) {
+        return no(j, PAG_PLAN_EXPIRED, j->in->now_unix_s, m->expires_at);
+    }
+    if (m->trust_version_min > f->trust_version.value) {
+        return no(j, PAG_PLAN_TRUST_VERSION, f->trust_version.value, m->trust_version_min);
+    }
+    if (m->epoch < f->epoch.value) {
+        return no(j, PAG_PLAN_EPOCH, f->epoch.value, m->epoch);
+    }
+    if (m->has_stone && (j->running_sequence < m->stone_sequence || f->epoch.value < m->stone_epoch)) {
+        return no(j, PAG_PLAN_STONE, j->running_sequence, m->stone_sequence);
+    }
+    if (j->running_sequence != 0 && m->sequence > j->running_sequence &&
+        m->sequence - j->running_sequence > PAG_SEQUENCE_STEP_MAX) {
+        return no(j, PAG_PLAN_FAST_FORWARD, j->running_sequence, m->sequence);
+    }
+    return PAG_PLAN_OFFER;
+}
+
+static enum pag_plan_reason judge_legacy(struct judge *j)
+{
+    if (j->image->gzip) {
+        return PAG_PLAN_GZIP;
+    }
+    /* The running image checks the next one with the key inside it. */
+    if (j->running_image != NULL && j->running_image->has_embedded_key) {
+        bool known = j->image->has_signed_by && memcmp(j->image->signed_by, j->running_image->embedded_key,
+                                                       sizeof j->image->signed_by) == 0;
+        return known ? PAG_PLAN_OFFER : PAG_PLAN_KEY;
+    }
+    return PAG_PLAN_OFFER;
+}
+
+static enum pag_plan_reason judge_history(struct judge *j)
+{
+    const struct pag_facts *f = j->facts;
+    for (size_t i = 0; i < j->in->image_n; i++) {
+        const struct pag_device_image *h = &j->in->image[i];
+        if (memcmp(h->sha256, j->image->sha256, sizeof h->sha256) != 0) {
+            continue;
+        }
+        if (h->blocked) {
+            j->plan->history = h;
+            return no(j, PAG_PLAN_BLACKLISTED, h->failures, 0);
+        }
+        uint32_t most = j->in->catalog->product.settings.max_serves;
+        if (!j->native && pag_history_looping(h, most)) {
+            j->plan->history = h;
+            return no(j, PAG_PLAN_LOOP, h->serves, most);
+        }
+    }
+    if (f->last_failed.source != PAG_ABSENT &&
+        memcmp(f->last_failed.value, j->image->sha256, sizeof j->image->sha256) == 0) {
+        return PAG_PLAN_BLACKLISTED;
+    }
+    return PAG_PLAN_OFFER;
+}
+
+static enum pag_plan_reason judge_candidate(struct judge *j)
+{
+    const struct pag_device *d = j->in->device;
+    if (!find_image(j)) {
+        return PAG_PLAN_NO_IMAGE;
+    }
+    if (d->pin[0] != '\0' && strcmp(d->pin, j->candidate->release->version) != 0) {
+        return PAG_PLAN_PINNED;
+    }
+    bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
+    if (firmware && is_running(j)) {
+        return PAG_PLAN_UP_TO_DATE;
+    }
+    enum pag_plan_reason r = firmware ? judge_direction(j) : PAG_PLAN_OFFER;
+    r = r == PAG_PLAN_OFFER ? judge_fit(j) : r;
+    r = r == PAG_PLAN_OFFER ? (j->native ? judge_native(j) : judge_legacy(j)) : r;
+    return r == PAG_PLAN_OFFER ? judge_history(j) : r;
+}
+
+enum pag_plan_reason pag_plan_judge(const struct pag_plan_in *in, const struct pag_plan_release *candidate,
+                                    struct pag_plan *out)
+{
+    struct judge j = { .in = in,
+                       .facts = &in->device->facts,
+                       .candidate = candidate,
+                       .plan = out,
+                       .native = in->device->protocol == PAG_PROTOCOL_NATIVE };
+    memset(out, 0, sizeof *out);
+    out->release = candidate;
+    find_running(&j);
+    out->reason = in->device->revoked_ms != 0 ? PAG_PLAN_REVOKED : judge_candidate(&j);
+    return out->reason;
+}
+
+void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out)
+{
+    const struct pag_catalog *c = in->catalog;
+    bool pinned = in->device->pin[0] != '\0';
+    bool any = false;
+    memset(out, 0, sizeof *out);
+    out->reason = PAG_PLAN_NOTHING_PUBLISHED;
+    for (size_t r = c->release_n; r-- > 0;) {
+        struct pag_plan one;
+        if (c->release[r].release->state != PAG_RELEASE_PUBLISHED) {
+            continue;
+        }
+        enum pag_plan_reason reason = pag_plan_judge(in, &c->release[r], &one);
+        bool other_pin = pinned && strcmp(in->device->pin, c->release[r].release->version) != 0;
+        if (!any || reason == PAG_PLAN_OFFER) {
+            *out = one;
+        }
+        /* The pinned release decides, whatever is newer. */
+        any = !other_pin;
+        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_UP_TO_DATE || reason == PAG_PLAN_REVOKED) {
+            return;
+        }
+    }
+}
+
+/* ---- words ---- */
+
+static const char *const reasons[PAG_PLAN_REASONS] = { "offer",       "up-to-date",  "nothing-published",
+                                                       "no-image",    "wrong-chip",  "wrong-hardware",
+                                                       "no-manifest", "flash-size",  "free-space",
+                                                       "slot",        "trust",       "stepping-stone",
+                                                       "epoch",       "key",         "gzip",
+                                                       "loop",        "blacklisted", "pinned",
+                                                       "expired",     "revoked",     "fast-forward" };
+
+const char *pag_plan_reason_word(enum pag_plan_reason r)
+{
+    return r < PAG_PLAN_REASONS ? reasons[r] : "offer";
+}
+
+/* %v version, %h have, %n need */
+static const char *const sentences[PAG_PLAN_REASONS] = {
+    "%v is to be installed.",
+    "%v runs and is the newest that this device can have.",
+    "No release is published.",
+    "%v has no image of this kind.",
+    "%v is for another chip than this device has.",
+    "%v is not for this board.",
+    "%v has no signed manifest, and this device asks for one.",
+    "%v was built for %n bytes of flash; this device has %h.",
+    "%v takes %n bytes; this device has %h free.",
+    "%v has %n bytes; the slot of this device holds %h.",
+    "%v needs trust set %n; this device has %h.",
+    "%v wants release %n to be installed first; this device is at %h.",
+    "%v is of security epoch %n; this device is at %h and never goes back.",
+    "%v is signed with a key that the running image does not know; an image in between, or a cable, is "
+    "needed.",
+    "%v is packed with gzip, and it is not known that this device can unpack.",
+    "%v was served %h times and the device still asks with another image; not offered again until retry.",
+    "%v failed on this device; not offered again until retry.",
+    "This device is held at another version than %v, or no signed permit leads there.",
+    "The manifest of %v has expired.",
+    "Its certificate was revoked.",
+    "%v is release %n, too far above %h for one step.",
+};
+
+void pag_plan_sentence(const struct pag_plan *plan, char out[PAG_WHY_MAX + 1])
+{
+    struct pag_words w = pag_words_into(out, PAG_WHY_MAX + 1);
+    const char *version = plan->release != NULL ? plan->release->release->version : "The release";
+    for (const char *p = sentences[plan->reason]; *p != '\0'; p++) {
+        char one[2] = { *p, '\0' };
+        if (*p != '%') {
+            pag_words_put(&w, one);
+            continue;
+        }
+        p++;
+        if (*p == 'v') {
+            pag_words_put(&w, version);
+        } else {
+            pag_words_num(&w, *p == 'h' ? plan->have : plan->need);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+#ifndef PAG_SERVER_STORE_MIGRATE_H
+#define PAG_SERVER_STORE_MIGRATE_H
+
+#include "server/store/db.h"
+
+/* Files of migrations/, compiled in by cmake/pag_embed.cmake. */
+extern const struct pag_span pag_asset__0001_slice_sql;
+
+uint32_t pag_migrate_newest(void);
+/* 0: an empty database. */
+enum pag_err pag_migrate_version(struct pag_db *db, uint32_t *version);
+/* Each step in a transaction of its own. PAG_E_UNSUPPORTED: newer than this build; nothing is changed. */
+enum pag_err pag_migrate_up(struct pag_db *db, struct pag_fail *why);
+
+#endif
