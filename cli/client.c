@@ -255,7 +255,7 @@ static int try_once(struct transfer *t, const char *key, uint64_t left_ms)
     struct curl_slist *headers = headers_of(cli, t->call, key, t->call->type);
     (void)curl_easy_setopt(curl, CURLOPT_URL, url);
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "pagurus/" PAG_CLI_VERSION);
+    (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "pagurus/" PAGURUS_VERSION);
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, text);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);

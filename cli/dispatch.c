@@ -375,7 +375,7 @@ static int run(struct pag_cli *cli)
 {
     if (cli->command == NULL) {
         if (pag_opt_on(cli, "version")) {
-            (void)printf("pagurus %s\n", PAG_CLI_VERSION);
+            (void)printf("pagurus %s\n", PAGURUS_VERSION);
         } else {
             pag_help_group(cli->path);
         }

@@ -192,10 +192,10 @@ static void check_status(struct findings *f)
         return;
     }
     const char *theirs = pag_out_text(a.json, "version");
-    bool same = strcmp(theirs, PAG_CLI_VERSION) == 0;
+    bool same = strcmp(theirs, PAGURUS_VERSION) == 0;
     add(f, "token", "ok", "accepted", NULL);
     add(f, "version", same ? "ok" : "warn",
-        pag_cli_text(f->cli, "client %s, server %s", PAG_CLI_VERSION, theirs),
+        pag_cli_text(f->cli, "client %s, server %s", PAGURUS_VERSION, theirs),
         same ? NULL : "update the older of the two");
     bool exported = json_is_true(json_object_get(a.json, "root_exported"));
     add(f, "root key", exported ? "ok" : "fail",

@@ -92,14 +92,15 @@ int pag_prompt_secret(struct pag_cli *cli, const char *flag, const char *label, 
     if (!can_ask(cli)) {
         return no_terminal(cli, flag, label);
     }
-    (void)fprintf(stderr, "%s: ", label);
-    (void)fflush(stderr);
+    /* Echo goes off before the question shows, so that no quick typist is seen. */
     bool changed = tcgetattr(STDIN_FILENO, &old) == 0;
     if (changed) {
         struct termios quiet = old;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     }
+    (void)fprintf(stderr, "%s: ", label);
+    (void)fflush(stderr);
     enum pag_err err = pag_read_line(STDIN_FILENO, secret, cap);
     if (changed) {
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);

@@ -54,9 +54,9 @@ int pag_cmd_status(struct pag_cli *cli)
 
 int pag_cmd_version(struct pag_cli *cli)
 {
-    json_t *v = pag_cli_keep(cli, json_pack("{s:s}", "version", PAG_CLI_VERSION));
+    json_t *v = pag_cli_keep(cli, json_pack("{s:s}", "version", PAGURUS_VERSION));
     if (!pag_out_json(cli, v)) {
-        (void)printf("pagurus %s\n", PAG_CLI_VERSION);
+        (void)printf("pagurus %s\n", PAGURUS_VERSION);
     }
     return PAG_EXIT_OK;
 }

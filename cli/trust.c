@@ -228,7 +228,10 @@ int pag_trust_sign(struct pag_cli *cli, const json_t *product, const struct pag_
     struct pag_buf payload = { pag_cli_alloc(cli, PAG_TRUST_MAX), 0, PAG_TRUST_MAX };
     struct pag_buf cose = { pag_cli_alloc(cli, PAG_TRUST_MAX), 0, PAG_TRUST_MAX };
     struct signing *s = pag_cli_alloc(cli, sizeof *s);
-    enum pag_err err = pag_trust_payload(set, &payload, &why);
+    struct pag_trust_set *sorted = pag_cli_alloc(cli, sizeof *sorted);
+    *sorted = *set;
+    pag_trust_sort(sorted);
+    enum pag_err err = pag_trust_payload(sorted, &payload, &why);
     if (err != PAG_OK) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "fewer keys, or other thresholds",
                             "the trust set cannot be made: %s",

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -28,10 +27,14 @@ static void catch_interrupt(void)
     (void)sigaction(SIGINT, &action, NULL);
 }
 
+/* False once Ctrl-C was pressed, also during the call before the pause. */
 static bool wait_ms(uint64_t ms)
 {
     struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000L };
-    return nanosleep(&t, NULL) == 0 || (errno == EINTR && interrupted == 0);
+    if (interrupted == 0) {
+        (void)nanosleep(&t, NULL);
+    }
+    return interrupted == 0;
 }
 
 static const char *line_of(struct pag_cli *cli, const json_t *d)
