@@ -55,9 +55,9 @@ static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const s
     return err;
 }
 
-static enum pag_err note(struct pag_sim_device *d, enum pag_err err)
+static enum pag_err note(struct pag_sim_device *d, const struct pag_sim_conn *c, enum pag_err err)
 {
-    if (err == PAG_E_TLS) {
+    if (err != PAG_OK && c->turned_away) {
         d->denials++;
     }
     return err;
@@ -65,7 +65,7 @@ static enum pag_err note(struct pag_sim_device *d, enum pag_err err)
 
 static enum pag_err net_ready(void *ctx, struct pag_conn *c)
 {
-    return note(ctx, pag_sim_conn_ready(c->p));
+    return note(ctx, c->p, pag_sim_conn_ready(c->p));
 }
 
 /* Flips a bit of what a download brings, once in a device's life. */
@@ -85,12 +85,12 @@ static enum pag_err net_read(void *ctx, struct pag_conn *c, uint8_t *out, size_t
     if (err == PAG_OK) {
         corrupt(ctx, out, *n);
     }
-    return note(ctx, err);
+    return note(ctx, c->p, err);
 }
 
 static enum pag_err net_write(void *ctx, struct pag_conn *c, const uint8_t *data, size_t *n)
 {
-    return note(ctx, pag_sim_conn_write(c->p, data, n));
+    return note(ctx, c->p, pag_sim_conn_write(c->p, data, n));
 }
 
 static void forget(struct pag_sim_device *d, const struct pag_sim_conn *c)

@@ -227,6 +227,10 @@ static enum pag_err wait_for(struct pag_sim_conn *c, unsigned events)
 static enum pag_err broken(struct pag_sim_conn *c, enum pag_err err)
 {
     pag_loop_unwatch(c->net->loop, &c->watch);
+    /* TLS 1.3: the server judges our certificate after we think that all is well, and its alert may be lost.
+     */
+    c->turned_away = c->ssl != NULL && c->state != PAG_SIM_CONNECTING && !c->saw_bytes;
+    c->net->stats.refused += c->turned_away ? 1 : 0;
     c->state = PAG_SIM_BROKEN;
     return err;
 }
@@ -245,11 +249,9 @@ static enum pag_err tls_verdict(struct pag_sim_conn *c, int result, bool handsha
     if (why == SSL_ERROR_ZERO_RETURN) {
         return broken(c, PAG_E_CLOSED);
     }
-    /* TLS 1.3: the server judges our certificate only after we think that all is well. */
     const bool alert = why == SSL_ERROR_SSL && (handshake || !c->saw_bytes);
     ERR_clear_error();
     if (alert) {
-        c->net->stats.refused++;
         return broken(c, PAG_E_TLS);
     }
     return broken(c, handshake || (why == SSL_ERROR_SYSCALL && saved != 0) ? PAG_E_IO : PAG_E_CLOSED);

@@ -18,7 +18,7 @@
 enum { PAG_SIM_CONTEXTS_MAX = 4 };
 
 struct pag_sim_net_stats {
-    uint64_t opened, handshakes, refused; /* refused: the peer or we broke off the handshake */
+    uint64_t opened, handshakes, refused; /* refused: over before the server said a word over TLS */
     uint64_t read_bytes, written_bytes;
 };
 
@@ -46,6 +46,7 @@ struct pag_sim_conn {
     SSL *ssl; /* NULL: plain */
     enum { PAG_SIM_CONNECTING, PAG_SIM_HANDSHAKE, PAG_SIM_OPEN, PAG_SIM_BROKEN } state;
     unsigned waiting; /* PAG_LOOP_READ, PAG_LOOP_WRITE */
+    bool turned_away; /* broken before the server said a word over TLS */
     bool saw_bytes;   /* anything was read after the handshake */
     void (*wake)(void *ctx);
     void *wake_ctx;

@@ -1,5 +1,5 @@
-"""pagurus-sim: what its ESP8266httpUpdate devices send and accept, against a small server that plays by the facts, and
-the words and exit codes of the program."""
+"""pagurus-sim: what its devices send, accept, refuse and survive, against small servers that play by the facts, and the
+words and exit codes of the program."""
 
 import hashlib
 import http.server
@@ -11,6 +11,8 @@ import subprocess
 import threading
 
 import pytest
+
+import sim_server
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIM = pathlib.Path(os.environ.get("PAG_BUILD", ROOT / "build" / "dev")).resolve() / "pagurus-sim"
@@ -141,3 +143,58 @@ def test_help_names_every_option():
     known = (ROOT / "sim" / "options.c").read_text().split('static const struct option known[]')[1].split("};")[0]
     for name in [line.split('"')[1] for line in known.splitlines() if '"' in line]:
         assert done.returncode == 0 and (f"--{name}" in done.stderr or name == "help")
+
+
+# ---- native devices: the real agent on the virtual board ----
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    if not shutil.which("mosquitto"):
+        pytest.skip("mosquitto is not installed")
+    server = sim_server.FleetServer(tmp_path)
+    yield server
+    server.stop()
+
+
+def run_native(fleet, images, tmp_path, *more):
+    report = tmp_path / "report.json"
+    done = run("--server", f"https://localhost:{fleet.port}", "--ca", tmp_path / "ca.pem", "--trust-set",
+               tmp_path / "trust.cose", "--product", "meter", "--claim-code", "ANY", "--image", images["1.0.0"],
+               "--profile", "quick", "--poll", 1, "--report-file", report, *more)
+    return done, json.loads(report.read_text())
+
+
+def by_fault(report):
+    found = {}
+    for device in report["devices"]:
+        found.setdefault(device["fault"], []).append(device)
+    return found
+
+
+def test_every_fault_ends_as_it_must_and_readings_flow_before_and_after(fleet, images, tmp_path):
+    fleet.publish("2.0.0", images["2.0.0"].read_bytes())
+    done, report = run_native(fleet, images, tmp_path, "--devices", 10, "--faults",
+                              "power-cut=2,corrupt=1,crash=2,foreign=1,untrusted=1,wrong-chip=1", "--until", "confirmed",
+                              "--seconds", 50)
+    found = by_fault(report)
+    assert done.returncode == 0, json.dumps(report, indent=1)
+    assert report["bad_programs"] == 0
+    for fault in ("none", "power-cut", "corrupt"):
+        for device in found[fault]:
+            assert (device["outcome"], device["sha256"]) == ("confirmed", fleet.digest)
+            assert device["readings_after"] >= 2
+    assert all(device["counts"]["power_cuts"] == 1 for device in found["power-cut"])
+    assert all(device["counts"]["corruptions"] == 1 for device in found["corrupt"])
+    old = hashlib.sha256(images["1.0.0"].read_bytes()).hexdigest()
+    for fault in ("crash", "untrusted", "wrong-chip", "foreign"):
+        assert all(device["sha256"] == old for device in found[fault])
+    foreign = {device["mac"] for device in found["foreign"]}
+    assert not foreign & {name for name, _ in fleet.checks}
+
+
+def test_devices_without_an_offer_keep_what_they_have(fleet, images, tmp_path):
+    done, report = run_native(fleet, images, tmp_path, "--devices", 3, "--seconds", 4)
+    assert done.returncode == 0
+    assert [(d["outcome"], d["version_after"]) for d in report["devices"]] == [("waiting", "1.0.0")] * 3
+    assert all(d["readings_before"] >= 1 for d in report["devices"])
