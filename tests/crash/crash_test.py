@@ -21,9 +21,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "system"))
-from harness import Device, Server  # noqa: E402
+import cborish  # noqa: E402
+from conftest import Server  # noqa: E402
 
 READY_S = 2.0
+CBOR = {"Content-Type": "application/cbor"}
+DOWNLOADING = 1
 
 
 class Load:
@@ -58,46 +61,53 @@ class Load:
                     with self.lock:
                         self.refused.append(f"{step}: {error!r}")
 
-    def expect(self, answer, statuses, what):
-        status, body = answer
-        if status not in statuses:
-            with self.lock:
-                self.refused.append(f"{what}: {status} {body}")
-            return None
-        return body
+    def expect(self, reply, statuses, what):
+        if reply.status in statuses:
+            return True
+        with self.lock:
+            self.refused.append(f"{what}: {reply.status} {reply.body[:200]}")
+        return False
 
     def publish(self, rng, name):
-        draft = self.expect(self.server.rest("POST", "/releases", {"product": "crash", "version": f"0.{name}",
-                                                                    "channel": "stable"}), (201,), "draft")
-        if draft is None:
+        draft = self.server.call("POST", "/releases", {"product": "crash", "version": f"0.{name}", "channel": "stable"})
+        if not self.expect(draft, (201,), "draft"):
             return
+        release = draft.json["id"]
         with self.lock:
-            self.images.setdefault(draft["id"], None)
+            self.images.setdefault(release, None)
         data = rng.randbytes(rng.randrange(1, 200_000))
-        done = self.expect(self.server.rest("PUT", f"/releases/{draft['id']}/images/fs", data), (201,), "image")
-        if done is not None:
+        if self.expect(self.server.upload(release, data, "fs"), (201,), "image"):
             with self.lock:
-                self.images[draft["id"]] = hashlib.sha256(data).hexdigest()
+                self.images[release] = hashlib.sha256(data).hexdigest()
 
     def command(self, rng, _name):
         device = rng.choice(self.devices).id
-        done = self.expect(self.server.rest("POST", f"/devices/{device}/commands",
-                                            {"kind": "identify", "ttl_s": 86400}), (201,), "command")
-        if done is not None:
+        reply = self.server.call("POST", f"/devices/{device}/commands", {"kind": "identify", "ttl_s": 86400})
+        if self.expect(reply, (201,), "command"):
             with self.lock:
-                self.commands.append((device, done["id"]))
+                self.commands.append((device, reply.json["id"]))
 
     def report(self, device):
         def step(_rng, _name):
             percent = min(self.progress.get(device.id, 0) + 1, 99)
-            status, _ = device.report(state="downloading", progress=percent)
-            if status in (200, 204):
+            body = cborish.dumps({1: device.action, 2: DOWNLOADING, 3: percent, 4: 0, 6: device.manifest_digest,
+                                  8: percent})
+            if self.expect(device.request("POST", "/v1/report", body, CBOR), (200, 204), "report"):
                 with self.lock:
                     self.progress[device.id] = percent
-            else:
-                self.expect((status, b""), (200, 204), "report")
             time.sleep(0.005)
         return step
+
+
+def rest_all(server, path):
+    """Every row of a list, page by page."""
+    cursor, rows = "", []
+    while True:
+        page = server.rest("GET", f"{path}{'&' if '?' in path else '?'}limit=1000{cursor}")
+        rows += page["items"]
+        if not page.get("next_cursor"):
+            return rows
+        cursor = f"&cursor={page['next_cursor']}"
 
 
 def lost(server, load, full):
@@ -106,7 +116,7 @@ def lost(server, load, full):
         images, commands = dict(load.images), list(load.commands)
         progress = dict(load.progress)
     missing = []
-    shown = {r["id"]: r for r in server.rest_all("/releases?product=crash")}
+    shown = {r["id"]: r for r in rest_all(server, "/releases?product=crash")}
     for release, digest in images.items():
         have = shown.get(release)
         if have is None:
@@ -114,14 +124,14 @@ def lost(server, load, full):
         elif digest and digest not in [i["sha256"] for i in have["images"]]:
             missing.append(f"image {digest} of {release}")
         elif full and digest:
-            status, data = server.rest_raw("GET", f"/releases/{release}/images/fs")
-            if status != 200 or hashlib.sha256(data).hexdigest() != digest:
-                missing.append(f"bytes of {digest}: {status}")
+            got = server.call("GET", f"/releases/{release}/images/fs")
+            if got.status != 200 or hashlib.sha256(got.body).hexdigest() != digest:
+                missing.append(f"bytes of {digest}: {got.status}")
     for device in {d for d, _ in commands}:
-        have = {c["id"] for c in server.rest_all(f"/devices/{device}/commands")}
+        have = {c["id"] for c in rest_all(server, f"/devices/{device}/commands")}
         missing += [f"command {c} of {d}" for d, c in commands if d == device and c not in have]
     for device, percent in progress.items():
-        action = server.rest("GET", f"/devices/{device}")[1].get("action") or {}
+        action = server.rest("GET", f"/devices/{device}").get("action") or {}
         if action.get("progress", -1) < percent:
             missing.append(f"report {percent} % of {device}: shown {action}")
     return missing
