@@ -408,7 +408,7 @@ static uint32_t refuse(struct pag_inner *a, const struct offer *o, enum pag_err 
 
 static uint32_t judge_offer(struct pag_inner *a, const struct offer *o)
 {
-    struct desk d;
+    struct desk d = { 0 };
     struct pag_fail why = { 0 };
     bool set_missing = a->trust_version == 0;
     enum pag_err err = set_missing ? PAG_E_NOT_FOUND : lay_out(a, o, &d);

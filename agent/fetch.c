@@ -115,8 +115,11 @@ static enum pag_err check_head(struct pag_inner *a)
     struct pag_in_target *t = &a->target;
     const struct pag_httpc_reply *r = &a->x.reply;
     if (r->status == 206) {
-        bool fits = r->has_range && r->range_from == t->done && r->range_to == t->piece_end - 1 &&
-                    r->range_total == t->size && r->length == t->piece_end - t->done;
+        /* A server may not care for the end that was asked and give the rest: never more than was signed. */
+        bool whole = r->range_to == t->piece_end - 1 || r->range_to == t->size - 1;
+        bool fits = r->has_range && whole && r->range_from == t->done && r->range_total == t->size &&
+                    r->length == r->range_to - r->range_from + 1;
+        t->piece_end = fits ? r->range_to + 1 : t->piece_end;
         return fits ? PAG_OK : PAG_E_RANGE;
     }
     if (r->status == 200 && t->done == 0 && r->length == t->size) {

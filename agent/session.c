@@ -220,7 +220,8 @@ uint32_t pag_in_session(struct pag_inner *a)
         return SOON_MS;
     }
     if (!a->mqtt.up) {
-        if (pag_in_passed(a, a->mqtt.last_tx_ms, pag_in_ms(a->set->io_timeout_s))) {
+        /* the client reads the clock itself, later than this step began */
+        if (a->port->now_ms(a->port->ctx) - a->mqtt.last_tx_ms >= pag_in_ms(a->set->io_timeout_s)) {
             lost(a, PAG_E_TIMEOUT);
         }
         return SOON_MS;

@@ -236,9 +236,11 @@ static inline void fake_on_blob(struct fake *f, const char *head)
         status = 206;
         (void)snprintf(extra, sizeof extra, "Content-Range: bytes %u-%u/%u\r\n", from, to, s->image_n);
     }
-    if (s->too_long) {
-        to = s->image_n - 1;
-        (void)snprintf(extra, sizeof extra, "Content-Range: bytes %u-%u/%u\r\n", from, to, s->image_n);
+    if (s->too_long) { /* a byte more than was signed */
+        status = 206;
+        (void)snprintf(extra, sizeof extra, "Content-Range: bytes %u-%u/%u\r\n", from, s->image_n,
+                       s->image_n + 1);
+        to = s->image_n;
     }
     fake_answer(f, status, extra, s->image + from, to - from + 1);
     if (s->flip_at >= from && s->flip_at <= to && s->flip_at != 0) {

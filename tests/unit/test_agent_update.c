@@ -8,7 +8,7 @@
 
 enum { OLD_N = 9000, NEW_N = 150001 };
 static uint8_t old_image[OLD_N];
-static uint8_t new_image[NEW_N];
+static uint8_t new_image[NEW_N + 1];
 
 static int device(void **state)
 {
@@ -172,7 +172,7 @@ static void a_wrong_byte_is_found_in_flash_and_given_up_after_three_downloads(vo
     assert_int_equal(f->slot, 0);
 }
 
-static void more_bytes_than_asked_for_are_not_read(void **state)
+static void more_bytes_than_were_signed_are_not_read(void **state)
 {
     struct fake *f = *state;
     fake_release(f, new_image, NEW_N, 2, NULL);
@@ -256,7 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cut_connection_is_resumed_where_it_was, device, gone),
         cmocka_unit_test_setup_teardown(a_wrong_byte_is_found_in_flash_and_given_up_after_three_downloads,
                                         device, gone),
-        cmocka_unit_test_setup_teardown(more_bytes_than_asked_for_are_not_read, device, gone),
+        cmocka_unit_test_setup_teardown(more_bytes_than_were_signed_are_not_read, device, gone),
         cmocka_unit_test_setup_teardown(a_redirect_is_refused, device, gone),
         cmocka_unit_test_setup_teardown(checks_back_off_while_the_server_is_away, device, gone),
         cmocka_unit_test_setup_teardown(a_lonely_device_reboots, device, gone),
