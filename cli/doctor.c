@@ -70,10 +70,10 @@ static void check_expiry(struct findings *f, const char *name, int64_t left_s)
 {
     const char *what = pag_cli_text(f->cli, "certificate %s", name);
     if (left_s <= 0) {
-        add(f, what, "fail", "has expired", "pagurusd renew-server, then restart pagurusd");
+        add(f, what, "fail", "has expired", "renew the certificate on the server and restart pagurusd");
     } else if (left_s < EXPIRY_WARN_S) {
         add(f, what, "warn", pag_cli_text(f->cli, "expires in %lld days", (long long)(left_s / 86400)),
-            "pagurusd renews it when it restarts");
+            "renew the certificate on the server before then");
     } else {
         add(f, what, "ok", pag_cli_text(f->cli, "valid for %lld days", (long long)(left_s / 86400)), NULL);
     }
@@ -201,7 +201,9 @@ static void check_status(struct findings *f)
     add(f, "root key", exported ? "ok" : "fail",
         exported ? "exported, and confirmed to be in a safe place"
                  : "the export of the root key is not confirmed",
-        exported ? NULL : "move root-export.pem off the server, then pagurusd confirm-root-export there");
+        exported ? NULL
+                 : "move root-export.pem from the data folder to a safe place, then remove "
+                   "ca/root-export.unconfirmed there");
     check_broker(f, a.json);
     check_certificates(f, a.json);
     size_t i = 0;
