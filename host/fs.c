@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): O_TMPFILE, syscall */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): O_TMPFILE, syscall */
 #include "host/fs.h"
 
 #include <errno.h>

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "host/unconst.h"
+
 enum { PIECE = 32768, RATIO_FREE = 65536, RATIO_DEFAULT = 20 };
 
 struct pag_gunzip {
@@ -76,7 +78,7 @@ static enum pag_err deliver(struct pag_gunzip *z, size_t n, uint64_t in_bytes)
 
 static enum pag_err feed(struct pag_gunzip *z, struct pag_span in)
 {
-    z->z.next_in = (z_const Bytef *)(uintptr_t)in.p;
+    z->z.next_in = pag_unconst(in.p);
     z->z.avail_in = (uInt)in.n;
     while (!z->done) {
         z->z.next_out = z->piece;
@@ -173,7 +175,7 @@ enum pag_err pag_gzip_pack(struct pag_span in, struct pag_buf *out)
     got.p = malloc(got.cap);
     int code = Z_MEM_ERROR;
     if (got.p != NULL) {
-        z.next_in = (z_const Bytef *)(uintptr_t)in.p;
+        z.next_in = pag_unconst(in.p);
         z.avail_in = (uInt)in.n;
         z.next_out = got.p;
         z.avail_out = (uInt)got.cap;

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): environ */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): environ */
 #include "host/ini.h"
 
 #include <ctype.h>
@@ -63,8 +63,8 @@ static const char *scaled(const char *text, const char *units, const uint64_t *f
     return NULL;
 }
 
-static const uint64_t DURATION_FACTOR[] = { 1, 60, 3600, 86400 };
-static const uint64_t BYTES_FACTOR[] = { 1ULL << 10, 1ULL << 20, 1ULL << 30,
+static const uint64_t duration_factor[] = { 1, 60, 3600, 86400 };
+static const uint64_t bytes_factor[] = { 1ULL << 10, 1ULL << 20, 1ULL << 30,
                                          1ULL << 10, 1ULL << 20, 1ULL << 30 };
 
 static const char *parse_bool(const char *value, bool *out)
@@ -101,8 +101,8 @@ static const char *parse_text(const struct pag_ini_key *key, const char *value, 
             return "holds a control character";
         }
     }
-    memset(out, 0, key->size);
-    memcpy(out, value, n);
+    memset(out, 0, key->size); /* n is less than it: a zero follows */
+    memcpy(out, value, n);     /* NOLINT(bugprone-not-null-terminated-result) */
     return NULL;
 }
 
@@ -111,9 +111,9 @@ static const char *parse_number(const struct pag_ini_key *key, const char *value
     uint64_t n = 0;
     const char *bad = NULL;
     if (key->type == PAG_INI_BYTES) {
-        bad = scaled(value, "KMGkmg", BYTES_FACTOR, &n);
+        bad = scaled(value, "KMGkmg", bytes_factor, &n);
     } else {
-        bad = scaled(value, key->type == PAG_INI_DURATION ? "smhd" : "", DURATION_FACTOR, &n);
+        bad = scaled(value, key->type == PAG_INI_DURATION ? "smhd" : "", duration_factor, &n);
     }
     uint64_t type_max = key->type == PAG_INI_PORT ? UINT16_MAX : UINT32_MAX;
     bad = bad != NULL ? bad : bad_number(key, n, key->type == PAG_INI_BYTES ? UINT64_MAX : type_max);
@@ -201,7 +201,7 @@ static size_t smallest(size_t a, size_t b, size_t c)
 /* Levenshtein distance of two names, cut at 31 characters. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[32];
+    size_t row[32] = { 0 };
     size_t an = strnlen(a, 31);
     size_t bn = strnlen(b, 31);
     for (size_t j = 0; j <= bn; j++) {
@@ -295,17 +295,22 @@ static enum pag_err set_key(const struct pag_ini_key *key, const char *value, co
     return complain(error, line, "%s: %s = %.64s %s (expected: %s)", what, key->key, value, bad, want);
 }
 
-enum pag_err pag_ini_set(const struct pag_ini_table *table, const char *section, const char *key,
-                         const char *value, const char *what, void *settings, struct pag_ini_error *error)
+enum pag_err pag_ini_set(const struct pag_ini_table *table, const char *name, const char *value,
+                         const char *what, void *settings, struct pag_ini_error *error)
 {
-    const struct pag_ini_key *k = find(table, section, key);
-    if (k == NULL && !section_known(table, section)) {
-        return unknown_section(table, what, 0, section, error);
+    char section[65];
+    size_t n = strcspn(name, ".");
+    if (name[n] == '\0' || n >= sizeof section) {
+        return complain(error, 0, "%s: \"%.64s\" is not section.key", what, name);
     }
-    if (k == NULL) {
-        return unknown_key(table, what, 0, (const char *const[2]){ section, key }, error);
+    (void)snprintf(section, sizeof section, "%.*s", (int)n, name);
+    const char *const both[2] = { section, name + n + 1 };
+    const struct pag_ini_key *k = find(table, both[0], both[1]);
+    if (k != NULL) {
+        return set_key(k, value, what, 0, settings, error);
     }
-    return set_key(k, value, what, 0, settings, error);
+    return section_known(table, section) ? unknown_key(table, what, 0, both, error)
+                                         : unknown_section(table, what, 0, section, error);
 }
 
 enum pag_err pag_ini_presets(const struct pag_ini_table *table, void *settings, struct pag_ini_error *error)
@@ -475,7 +480,7 @@ static enum pag_err read_variable(const struct pag_ini_table *table, const char 
                                   void *settings, struct pag_ini_error *error)
 {
     char what[80];
-    char key[65];
+    char name[140];
     const char *section = NULL;
     const char *equals = strchr(variable, '=');
     const char *rest = env_section(table, variable + skip, &section);
@@ -483,13 +488,11 @@ static enum pag_err read_variable(const struct pag_ini_table *table, const char 
         return PAG_OK;
     }
     (void)snprintf(what, sizeof what, "%.*s", (int)(equals - variable), variable);
-    size_t n = (size_t)(equals - rest);
-    n = n < sizeof key - 1 ? n : sizeof key - 1;
-    for (size_t i = 0; i < n; i++) {
-        key[i] = (char)tolower((unsigned char)rest[i]);
+    int n = snprintf(name, sizeof name, "%s.%.*s", section, (int)(equals - rest), rest);
+    for (int i = 0; i < n && name[i] != '\0'; i++) {
+        name[i] = (char)tolower((unsigned char)name[i]);
     }
-    key[n] = '\0';
-    return pag_ini_set(table, section, key, equals + 1, what, settings, error);
+    return pag_ini_set(table, name, equals + 1, what, settings, error);
 }
 
 enum pag_err pag_ini_read_env(const struct pag_ini_table *table, const char *prefix, void *settings,
@@ -544,11 +547,11 @@ static void print_value(const struct pag_ini_key *key, const void *settings, FIL
         break;
     case PAG_INI_BYTES:
         memcpy(&wide, field, sizeof wide);
-        print_scaled(wide, "KMG", BYTES_FACTOR, 3, out);
+        print_scaled(wide, "KMG", bytes_factor, 3, out);
         break;
     case PAG_INI_DURATION:
         memcpy(&number, field, sizeof number);
-        print_scaled(number, "smhd", DURATION_FACTOR, 4, out);
+        print_scaled(number, "smhd", duration_factor, 4, out);
         break;
     case PAG_INI_CHOICE:
         memcpy(&number, field, sizeof number);

@@ -68,9 +68,9 @@ enum pag_err pag_ini_read_file(const struct pag_ini_table *table, const char *pa
 enum pag_err pag_ini_read_env(const struct pag_ini_table *table, const char *prefix, void *settings,
                               struct pag_ini_error *error);
 
-/* One value, as if it stood in a file; what: how messages call its origin ("--console.port"). */
-enum pag_err pag_ini_set(const struct pag_ini_table *table, const char *section, const char *key,
-                         const char *value, const char *what, void *settings, struct pag_ini_error *error);
+/* One value, as if it stood in a file. name: "section.key". what: how messages call its origin ("--set"). */
+enum pag_err pag_ini_set(const struct pag_ini_table *table, const char *name, const char *value,
+                         const char *what, void *settings, struct pag_ini_error *error);
 
 /* All keys with their present values as an INI file; docs: with each key's text as a comment. */
 void pag_ini_print(const struct pag_ini_table *table, const void *settings, bool docs, FILE *out);

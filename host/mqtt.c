@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): strerrordesc_np */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): strerrordesc_np */
 #include "host/mqtt.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): pipe2, close_range */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): pipe2, close_range */
 #include "host/spawn.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
+#include "host/unconst.h"
 
 /* ---- in the child, between fork and exec: async-signal-safe calls only ---- */
 
@@ -69,8 +69,8 @@ static _Noreturn void run_child(const struct pag_child_config *config, int out, 
     if (config->dir != NULL && chdir(config->dir) != 0) {
         give_up(3);
     }
-    char *const *env = config->env != NULL ? (char *const *)(uintptr_t)config->env : environ;
-    (void)execve(config->argv[0], (char *const *)(uintptr_t)config->argv, env);
+    char *const *env = config->env != NULL ? pag_unconst(config->env) : environ;
+    (void)execve(config->argv[0], pag_unconst(config->argv), env);
     give_up(3);
 }
 

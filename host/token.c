@@ -9,8 +9,8 @@
 
 enum { PREFIX = 4, SECRET = 43, CRC = 8, BODY = PAG_TOKEN_CHARS - CRC - 1 };
 
-static const char BASE62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-static const char CROCKFORD[] =
+static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+static const char crockford[] =
     "0123456789ABCDEFGHJKMNPQRSTVWXYZ*~$=U"; /* the last five are check symbols only */
 
 static bool all_in(const char *text, size_t n, const char *set)
@@ -47,7 +47,7 @@ void pag_api_token_make(struct pag_api_token *out)
     pag_rand_hex(at + PREFIX, PAG_TOKEN_ID_CHARS / 2);
     at[PREFIX + PAG_TOKEN_ID_CHARS] = '_';
     for (int i = 0; i < SECRET; i++) {
-        at[PREFIX + PAG_TOKEN_ID_CHARS + 1 + i] = BASE62[pag_rand_below(62)];
+        at[PREFIX + PAG_TOKEN_ID_CHARS + 1 + i] = base62[pag_rand_below(62)];
     }
     at[BODY] = '_';
     crc_text(at, at + BODY + 1);
@@ -66,7 +66,7 @@ enum pag_err pag_api_token_parse(struct pag_span text, struct pag_api_token *out
     t.text[PAG_TOKEN_CHARS] = '\0';
     bool shape = all_in(t.text + PREFIX, PAG_TOKEN_ID_CHARS, "0123456789abcdef") &&
                  t.text[PREFIX + PAG_TOKEN_ID_CHARS] == '_' && t.text[BODY] == '_' &&
-                 all_in(t.text + PREFIX + PAG_TOKEN_ID_CHARS + 1, SECRET, BASE62);
+                 all_in(t.text + PREFIX + PAG_TOKEN_ID_CHARS + 1, SECRET, base62);
     crc_text(t.text, crc);
     if (!shape || memcmp(crc, t.text + BODY + 1, CRC) != 0) {
         OPENSSL_cleanse(&t, sizeof t);
@@ -92,10 +92,10 @@ static void claim_text(const uint8_t bytes[CLAIM_BYTES], struct pag_claim *out)
             unsigned b = at < 0 ? 0 : ((unsigned)bytes[at / 8] >> (7 - at % 8)) & 1U;
             value = value << 1 | b;
         }
-        out->text[i] = CROCKFORD[value];
+        out->text[i] = crockford[value];
         rest = (rest * 32 + value) % 37;
     }
-    out->text[CLAIM_SYMBOLS] = CROCKFORD[rest];
+    out->text[CLAIM_SYMBOLS] = crockford[rest];
     out->text[PAG_CLAIM_CHARS] = '\0';
     (void)SHA256(bytes, CLAIM_BYTES, out->sha256);
 }
@@ -120,8 +120,8 @@ static int symbol(uint8_t c)
     if (c == 'I' || c == 'L') {
         c = '1';
     }
-    const char *at = c == '\0' ? NULL : strchr(CROCKFORD, c);
-    return at == NULL ? -1 : (int)(at - CROCKFORD);
+    const char *at = c == '\0' ? NULL : strchr(crockford, c);
+    return at == NULL ? -1 : (int)(at - crockford);
 }
 
 static enum pag_err claim_symbols(struct pag_span text, uint8_t value[PAG_CLAIM_CHARS])
@@ -140,6 +140,17 @@ static enum pag_err claim_symbols(struct pag_span text, uint8_t value[PAG_CLAIM_
     return n == PAG_CLAIM_CHARS && value[0] < 8 ? PAG_OK : PAG_E_SYNTAX;
 }
 
+/* Puts the five bits of symbol i in their place; the first two of all are no bits of the number. */
+static void put_symbol(uint8_t bytes[CLAIM_BYTES], int i, uint8_t value)
+{
+    for (int bit = 0; bit < 5; bit++) {
+        int at = i * 5 + bit - 2;
+        if (at >= 0 && (value >> (4 - bit) & 1) != 0) {
+            bytes[at / 8] = (uint8_t)(bytes[at / 8] | 1U << (7 - at % 8));
+        }
+    }
+}
+
 enum pag_err pag_claim_parse(struct pag_span text, struct pag_claim *out)
 {
     uint8_t value[PAG_CLAIM_CHARS];
@@ -151,12 +162,7 @@ enum pag_err pag_claim_parse(struct pag_span text, struct pag_claim *out)
     }
     for (int i = 0; i < CLAIM_SYMBOLS; i++) {
         rest = (rest * 32 + value[i]) % 37;
-        for (int bit = 0; bit < 5; bit++) {
-            int at = i * 5 + bit - 2;
-            if (at >= 0 && (value[i] >> (4 - bit) & 1) != 0) {
-                bytes[at / 8] = (uint8_t)(bytes[at / 8] | 1U << (7 - at % 8));
-            }
-        }
+        put_symbol(bytes, i, value[i]);
     }
     if (rest != value[CLAIM_SYMBOLS]) {
         return PAG_E_CHECKSUM;

@@ -135,7 +135,7 @@ bool pag_x509_add_uri(X509 *cert, const uint8_t *product, const char *cn)
     static const char digits[] = "0123456789abcdef";
     char uri[128];
     char hex[2 * PAG_PRODUCT_ID_BYTES + 1] = "";
-    for (int i = 0; i < PAG_PRODUCT_ID_BYTES; i++) {
+    for (size_t i = 0; i < PAG_PRODUCT_ID_BYTES; i++) {
         hex[2 * i] = digits[product[i] >> 4];
         hex[2 * i + 1] = digits[product[i] & 15];
     }

@@ -9,6 +9,7 @@
 #include "host/crypto.h"
 #include "host/fs.h"
 #include "host/rand.h"
+#include "host/unconst.h"
 #include "host/x509_priv.h"
 
 /* Authorities: the root, the three issuing ones, and their self-signed anchors. */
@@ -134,10 +135,9 @@ static bool issuing_name(X509_NAME *subject, const X509 *root, enum pag_ca_kind 
 {
     char text[80];
     const X509_NAME *from = X509_get_subject_name(root);
-    if (X509_NAME_get_text_by_NID((X509_NAME *)(uintptr_t)from, NID_organizationName, text, sizeof text) <=
-            0 ||
+    if (X509_NAME_get_text_by_NID(pag_unconst(from), NID_organizationName, text, sizeof text) <= 0 ||
         !add_text(subject, NID_organizationName, text) ||
-        X509_NAME_get_text_by_NID((X509_NAME *)(uintptr_t)from, NID_commonName, text, sizeof text) <= 0) {
+        X509_NAME_get_text_by_NID(pag_unconst(from), NID_commonName, text, sizeof text) <= 0) {
         return false;
     }
     char cn[64];

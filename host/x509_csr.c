@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host/crypto.h"
+#include "host/unconst.h"
 #include "host/x509_priv.h"
 
 enum { CSR_MAX = 4096 };
@@ -93,8 +94,7 @@ enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA2
 enum pag_err pag_x509_csr_make(const EVP_PKEY *key, const char *cn, struct pag_buf *der)
 {
     X509_REQ *req = X509_REQ_new();
-    EVP_PKEY *mine =
-        (EVP_PKEY *)(uintptr_t)key; /* OpenSSL takes a plain pointer and changes only the count */
+    EVP_PKEY *mine = pag_unconst(key); /* OpenSSL takes a plain pointer and changes only the count */
     if (req == NULL) {
         return PAG_E_NO_MEMORY;
     }

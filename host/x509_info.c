@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): timegm */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): timegm */
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>

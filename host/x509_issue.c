@@ -7,6 +7,7 @@
 
 #include "host/crypto.h"
 #include "host/fs.h"
+#include "host/unconst.h"
 #include "host/x509_priv.h"
 
 /* Leaf certificates and revocation lists. */
@@ -135,7 +136,7 @@ enum pag_err pag_ca_issue_client_key(const struct pag_ca *ca, const EVP_PKEY *ke
     if (err == PAG_OK && pag_crypto_spki(key, spki) != PAG_OK) {
         err = pag_fail_set(why, PAG_E_UNSUPPORTED, "key is not of the curve P-256", 0);
     }
-    return err != PAG_OK ? err : issue(ca, (EVP_PKEY *)(uintptr_t)key, order, PAG_X509_CLIENT, out, why);
+    return err != PAG_OK ? err : issue(ca, pag_unconst(key), order, PAG_X509_CLIENT, out, why);
 }
 
 enum pag_err pag_ca_issue_server(const struct pag_ca *ca, const EVP_PKEY *key,
@@ -156,7 +157,7 @@ enum pag_err pag_ca_issue_server(const struct pag_ca *ca, const EVP_PKEY *key,
     if (strlen(mine.cn) > PAG_DEVICE_ID_MAX) { /* ub-common-name; clients look at the alternative names */
         mine.cn = "pagurusd";
     }
-    return issue(ca, (EVP_PKEY *)(uintptr_t)key, &mine, PAG_X509_SERVER, out, why);
+    return issue(ca, pag_unconst(key), &mine, PAG_X509_SERVER, out, why);
 }
 
 /* ---- lint ---- */

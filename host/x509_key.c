@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): memmem */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): memmem */
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -10,6 +10,7 @@
 
 #include "host/crypto.h"
 #include "host/fs.h"
+#include "host/unconst.h"
 #include "host/x509_priv.h"
 
 enum { ITERATIONS = 600000, KEY_FILE_MAX = 16384 };
@@ -94,7 +95,7 @@ static int give_passphrase(char *out, int cap, int writing, void *ctx)
     if (passphrase == NULL || n > (size_t)cap) {
         return -1;
     }
-    memcpy(out, passphrase, n);
+    memcpy(out, passphrase, n); /* NOLINT(bugprone-not-null-terminated-result): the length is returned */
     return (int)n;
 }
 
@@ -106,7 +107,7 @@ enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EV
     if (bio == NULL) {
         return pag_fail_set(why, PAG_E_LIMIT, "too long for a private key", pem.n);
     }
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)(uintptr_t)passphrase);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, pag_unconst(passphrase));
     BIO_free(bio);
     ERR_clear_error();
     if (key == NULL) {

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): realpath, O_NOFOLLOW */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): realpath, O_NOFOLLOW */
 #include "server/broker.h"
 
 #include <arpa/inet.h>

@@ -4,22 +4,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/unconst.h"
 #include "server/broker_priv.h"
 
 /* The broker's access list and configuration as text, and the lists they are made of. */
 
 /* ---- lists ---- */
 
+static void free_topics(struct pag_broker_topic *topics, size_t n)
+{
+    for (size_t i = 0; topics != NULL && i < n; i++) {
+        free(pag_unconst(topics[i].pattern));
+    }
+    free(topics);
+}
+
 void pag_broker_lists_free(struct pag_broker_lists *lists)
 {
     for (size_t i = 0; i < lists->denied_n; i++) {
         free(lists->denied[i]);
     }
-    for (size_t i = 0; i < lists->topics_n; i++) {
-        free((void *)(uintptr_t)lists->topics[i].pattern);
-    }
     free(lists->denied);
-    free(lists->topics);
+    free_topics(lists->topics, lists->topics_n);
     free(lists->revoked);
     memset(lists, 0, sizeof *lists);
 }
@@ -177,43 +183,41 @@ static enum pag_err copy_topics(const struct pag_broker_topic *topics, size_t n,
         fine = copy[i].pattern != NULL;
     }
     if (!fine) {
-        for (size_t i = 0; copy != NULL && i < n; i++) {
-            free((void *)(uintptr_t)copy[i].pattern);
-        }
-        free(copy);
+        free_topics(copy, n);
         return PAG_E_NO_MEMORY;
     }
     *out = copy;
     return PAG_OK;
 }
 
+static const char *topic_bad(const struct pag_broker_topic *topic)
+{
+    const char *bad = pattern_bad(topic->pattern);
+    bool access_ok = topic->access == PAG_BROKER_READ || topic->access == PAG_BROKER_WRITE;
+    return bad == NULL && !access_ok ? "is for reading or for writing" : bad;
+}
+
 enum pag_err pag_broker_lists_topics(struct pag_broker_lists *lists, const struct pag_broker_topic *topics,
                                      size_t n, char text[256])
 {
-    for (size_t i = 0; i < n; i++) {
-        const char *bad = pattern_bad(topics[i].pattern);
-        bad = bad == NULL && (topics[i].access < PAG_BROKER_READ || topics[i].access > PAG_BROKER_WRITE)
-                  ? "is for reading or for writing"
-                  : bad;
-        if (bad != NULL) {
-            if (text != NULL) {
-                (void)snprintf(text, 256, "topic \"%.120s\" %s", topics[i].pattern, bad);
-            }
-            return PAG_E_CONFIG;
-        }
+    size_t at = 0;
+    while (at < n && topic_bad(&topics[at]) == NULL) {
+        at++;
+    }
+    if (at < n && text != NULL) {
+        (void)snprintf(text, 256, "topic \"%.120s\" %s", topics[at].pattern, topic_bad(&topics[at]));
+    }
+    if (at < n) {
+        return PAG_E_CONFIG;
     }
     struct pag_broker_topic *copy = NULL;
     enum pag_err err = copy_topics(topics, n, &copy);
-    if (err != PAG_OK) {
-        return err;
+    if (err == PAG_OK) {
+        free_topics(lists->topics, lists->topics_n);
+        lists->topics = copy;
+        lists->topics_n = n;
     }
-    for (size_t i = 0; i < lists->topics_n; i++) {
-        free((void *)(uintptr_t)lists->topics[i].pattern);
-    }
-    free(lists->topics);
-    lists->topics = copy;
-    lists->topics_n = n;
-    return PAG_OK;
+    return err;
 }
 
 /* ---- access list ---- */

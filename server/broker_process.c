@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): SOCK_CLOEXEC */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): SOCK_CLOEXEC */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): getifaddrs flags */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): getifaddrs flags */
 #include "server/config.h"
 
 #include <arpa/inet.h>
@@ -34,6 +34,7 @@ static const char *check_names(const char *value)
 }
 
 /* clang-format off: one row a key */
+/* NOLINTBEGIN(bugprone-macro-parentheses): member names cannot stand in parentheses */
 #define AT(part, field) .offset = offsetof(struct pag_config, part.field)
 #define TEXT_AT(part, field)                                                                                 \
     AT(part, field), .size = sizeof(((struct pag_config *)0)->part.field), .type = PAG_INI_TEXT
@@ -48,6 +49,8 @@ static const char *check_names(const char *value)
         .section = #part, .key = "port", .preset = number, .type = PAG_INI_PORT, AT(part, port),             \
         .doc = what " 0 lets the kernel pick; the port is then in `run/ports.json`."                         \
     }
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static const struct pag_ini_key keys[] = {
     { .section = "server",
@@ -415,17 +418,13 @@ static enum pag_err read_one_file(const struct pag_config_args *args, struct pag
 /* --set section.key=value */
 static enum pag_err set_one(const char *text, struct pag_config *out, struct pag_ini_error *error)
 {
-    char section[64];
-    char key[64];
-    const char *dot = strchr(text, '.');
+    char name[130];
     const char *equals = strchr(text, '=');
-    if (dot == NULL || equals == NULL || dot > equals || dot == text ||
-        (size_t)(dot - text) >= sizeof section || (size_t)(equals - dot) > sizeof key) {
+    if (equals == NULL || (size_t)(equals - text) >= sizeof name) {
         return refuse(error, "--set wants section.key=value");
     }
-    (void)snprintf(section, sizeof section, "%.*s", (int)(dot - text), text);
-    (void)snprintf(key, sizeof key, "%.*s", (int)(equals - dot - 1), dot + 1);
-    return pag_ini_set(pag_config_table(), section, key, equals + 1, "--set", out, error);
+    (void)snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+    return pag_ini_set(pag_config_table(), name, equals + 1, "--set", out, error);
 }
 
 static enum pag_err read_arguments(const struct pag_config_args *args, struct pag_config *out,
@@ -440,7 +439,7 @@ static enum pag_err read_arguments(const struct pag_config_args *args, struct pa
     if (args->data == NULL) {
         return PAG_OK;
     }
-    return pag_ini_set(pag_config_table(), "server", "data", args->data, "--data", out, error);
+    return pag_ini_set(pag_config_table(), "server.data", args->data, "--data", out, error);
 }
 
 enum pag_err pag_config_load(const struct pag_config_args *args, struct pag_config *out,

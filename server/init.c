@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): explicit_bzero, O_CLOEXEC */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): explicit_bzero, O_CLOEXEC */
 #include "server/init.h"
 
 #include <errno.h>
@@ -85,15 +85,17 @@ static enum pag_err refuse_second(const struct pag_paths *paths, char found[320]
 {
     const char *files[FILES];
     files_of(paths, files);
-    for (int i = 0; i < FILES; i++) {
-        if (pag_fs_exists(files[i])) {
-            if (found != NULL) {
-                memcpy(found, files[i], strlen(files[i]) + 1);
-            }
-            return pag_fail_set(why, PAG_E_EXISTS, "this folder holds an installation already", 0);
-        }
+    int at = 0;
+    while (at < FILES && !pag_fs_exists(files[at])) {
+        at++;
     }
-    return PAG_OK;
+    if (at == FILES) {
+        return PAG_OK;
+    }
+    if (found != NULL) {
+        memcpy(found, files[at], strlen(files[at]) + 1);
+    }
+    return pag_fail_set(why, PAG_E_EXISTS, "this folder holds an installation already", 0);
 }
 
 static void remove_all(const struct pag_paths *paths)
@@ -356,7 +358,7 @@ static enum pag_err make_all(const struct pag_paths *paths, const struct pag_ini
 
 static void hex_of(const uint8_t digest[PAG_SHA256_BYTES], char out[65])
 {
-    for (int i = 0; i < PAG_SHA256_BYTES; i++) {
+    for (size_t i = 0; i < PAG_SHA256_BYTES; i++) {
         (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
     }
 }

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): AT_*, dirfd */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): AT_*, dirfd */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
