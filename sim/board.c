@@ -197,6 +197,12 @@ void pag_sim_board_init(struct pag_port *port, struct pag_sim_device *d)
 
 /* ---- a certificate of nobody ---- */
 
+static bool name_it(X509_NAME *name, const char *text)
+{
+    X509_NAME_ENTRY_free(X509_NAME_delete_entry(name, 0));
+    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)text, -1, -1, 0) == 1;
+}
+
 static bool fill(X509 *x, EVP_PKEY *own, EVP_PKEY *issuer, const char *id)
 {
     enum { VERSION_3 = 2, DAY_S = 86400 };
@@ -204,12 +210,8 @@ static bool fill(X509 *x, EVP_PKEY *own, EVP_PKEY *issuer, const char *id)
     return X509_set_version(x, VERSION_3) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
            X509_gmtime_adj(X509_getm_notBefore(x), -DAY_S) != NULL &&
            X509_gmtime_adj(X509_getm_notAfter(x), (long)365 * DAY_S) != NULL &&
-           X509_set_pubkey(x, own) == 1 &&
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"somebody else", -1, -1,
-                                      0) == 1 &&
-           X509_set_issuer_name(x, name) == 1 && X509_NAME_delete_entry(name, 0) != NULL &&
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)id, -1, -1, 0) == 1 &&
-           X509_sign(x, issuer, EVP_sha256()) > 0;
+           X509_set_pubkey(x, own) == 1 && name_it(name, "somebody else") &&
+           X509_set_issuer_name(x, name) == 1 && name_it(name, id) && X509_sign(x, issuer, EVP_sha256()) > 0;
 }
 
 static enum pag_err take_der(struct pag_buf *out, int n, uint8_t *der)
