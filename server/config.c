@@ -33,7 +33,6 @@ static const char *check_names(const char *value)
                : "is not a comma-separated list of at most 24 host names and addresses";
 }
 
-/* clang-format off: one row a key */
 /* NOLINTBEGIN(bugprone-macro-parentheses): member names cannot stand in parentheses */
 #define AT(part, field) .offset = offsetof(struct pag_config, part.field)
 #define TEXT_AT(part, field)                                                                                 \
@@ -350,7 +349,6 @@ static const struct pag_ini_key keys[] = {
       AT(certificates, crl_every_s),
       .doc = "How often that list is made anew, besides at each revocation. At most half of `crl_time`." },
 };
-/* clang-format on */
 
 static const char *const sections[] = {
     "server",       "The daemon as a whole.",
