@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): O_CLOEXEC */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): O_CLOEXEC */
 #include "server/daemon.h"
 
 #include <errno.h>

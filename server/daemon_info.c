@@ -106,7 +106,7 @@ static void warn(struct pag_api_info *out, const char *text)
 
 static void warnings(struct pag_daemon *d, struct pag_api_info *out)
 {
-    uint64_t soon = d->clock.now_unix_ms(d->clock.ctx) / 1000 + 14 * 86400;
+    uint64_t soon = d->clock.now_unix_ms(d->clock.ctx) / 1000 + UINT64_C(14) * 86400;
     switch (pag_init_root_state(&d->paths)) {
     case PAG_ROOT_CONFIRMED:
         out->root_exported = true;

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): pthread_setname_np */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): pthread_setname_np */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,21 +63,24 @@ static void on_denials(void *ctx)
 
 /* ---- topics of products ---- */
 
+static size_t topic_add(struct pag_broker_topic *out, size_t used, const char *pattern,
+                        enum pag_broker_access access)
+{
+    if (pattern[0] == '\0') {
+        return used;
+    }
+    out[used] = (struct pag_broker_topic){ pattern, access };
+    return used + 1;
+}
+
 static size_t topics_of(const struct pag_product *list, size_t n, struct pag_broker_topic *out)
 {
     size_t used = 0;
     for (size_t i = 0; i < n && used + 3 <= TOPICS_MAX; i++) {
         const struct pag_product_settings *s = &list[i].settings;
-        const struct pag_broker_topic three[] = {
-            { s->topic_command, PAG_BROKER_READ },
-            { s->topic_status, PAG_BROKER_WRITE },
-            { s->topic_will, PAG_BROKER_WRITE },
-        };
-        for (size_t k = 0; k < 3; k++) {
-            if (three[k].pattern[0] != '\0') {
-                out[used++] = three[k];
-            }
-        }
+        used = topic_add(out, used, s->topic_command, PAG_BROKER_READ);
+        used = topic_add(out, used, s->topic_status, PAG_BROKER_WRITE);
+        used = topic_add(out, used, s->topic_will, PAG_BROKER_WRITE);
     }
     return used;
 }
@@ -108,30 +111,26 @@ static void on_products(void *ctx)
 
 /* ---- the managed broker ---- */
 
+static bool plugin_in(const char *folder, char out[320])
+{
+    (void)snprintf(out, 320, "%s/pagurus_mosquitto.so", folder);
+    return pag_fs_exists(out);
+}
+
 /* Beside the program, then where packages put it. */
 static bool find_plugin(char out[320])
 {
-    static const char *const folders[] = { "/usr/lib/pagurus", "/usr/local/lib/pagurus" };
     char exe[256];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n > 0) {
-        exe[n] = '\0';
-        char *slash = strrchr(exe, '/');
-        if (slash != NULL) {
-            *slash = '\0';
-            (void)snprintf(out, 320, "%s/pagurus_mosquitto.so", exe);
-            if (pag_fs_exists(out)) {
-                return true;
-            }
-        }
-    }
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-        (void)snprintf(out, 320, "%s/pagurus_mosquitto.so", folders[i]);
-        if (pag_fs_exists(out)) {
+    exe[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+        if (plugin_in(exe, out)) {
             return true;
         }
     }
-    return false;
+    return plugin_in("/usr/lib/pagurus", out) || plugin_in("/usr/local/lib/pagurus", out);
 }
 
 static int broker_up(struct pag_daemon *d)

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): flock */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): flock */
 #include "server/lock.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): pthread_setname_np */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): pthread_setname_np */
 #include "server/network.h"
 
 #include <errno.h>
@@ -44,10 +44,10 @@ static enum pag_err port_is_free(const struct pag_network_listener *l, char text
     char port[8];
     struct addrinfo *found = NULL;
     const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
-    snprintf(port, sizeof port, "%u", l->port);
+    (void)snprintf(port, sizeof port, "%u", l->port);
     int rc = getaddrinfo(l->address[0] != '\0' ? l->address : NULL, port, &hints, &found);
     if (rc != 0) {
-        snprintf(text, 200, "%s: address %s: %s", l->name, l->address, gai_strerror(rc));
+        (void)snprintf(text, 200, "%s: address %s: %s", l->name, l->address, gai_strerror(rc));
         return PAG_E_CONFIG;
     }
     enum pag_err err = PAG_OK;
@@ -57,10 +57,10 @@ static enum pag_err port_is_free(const struct pag_network_listener *l, char text
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) {
             err = errno == EADDRINUSE ? PAG_E_EXISTS : PAG_E_IO;
-            snprintf(text, 200, "%s: port %u of %s %s", l->name, l->port, l->address,
-                     errno == EADDRINUSE ? "is taken by another program"
-                     : errno == EACCES   ? "needs more rights (below 1024)"
-                                         : "cannot be bound");
+            (void)snprintf(text, 200, "%s: port %u of %s %s", l->name, l->port, l->address,
+                           errno == EADDRINUSE ? "is taken by another program"
+                           : errno == EACCES   ? "needs more rights (below 1024)"
+                                               : "cannot be bound");
         }
         close(fd);
     }
@@ -81,8 +81,8 @@ static enum pag_err attach(struct pag_network *n, const struct pag_network_confi
         err =
             pag_http_attach(l->http, t->loop, l->address, n->port[index], t->ctx, &t->listener[index], &why);
         if (err != PAG_OK) {
-            snprintf(text, 200, "%s: port %u of %s: %s", l->name, l->port, l->address,
-                     why.what != NULL ? why.what : pag_err_word(err));
+            (void)snprintf(text, 200, "%s: port %u of %s: %s", l->name, l->port, l->address,
+                           why.what != NULL ? why.what : pag_err_word(err));
             return err;
         }
         n->port[index] = pag_http_port(t->listener[index]);
@@ -142,7 +142,7 @@ enum pag_err pag_network_run(struct pag_network *network)
             return PAG_E_NO_MEMORY;
         }
         t->running = true;
-        snprintf(name, sizeof name, "net-%u", i);
+        (void)snprintf(name, sizeof name, "net-%u", i);
         (void)pthread_setname_np(t->id, name);
     }
     return PAG_OK;

@@ -7,12 +7,12 @@ int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fputs("error: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    (void)fputs("error: ", stderr);
+    (void)vfprintf(stderr, fmt, ap);
+    (void)fputc('\n', stderr);
     va_end(ap);
     if (next != NULL) {
-        fprintf(stderr, "  %s\n", next);
+        (void)fprintf(stderr, "  %s\n", next);
     }
     return exit_code;
 }

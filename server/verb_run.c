@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): sigwaitinfo */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): sigwaitinfo */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The small verbs: nothing here serves. */
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): explicit_bzero */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): explicit_bzero */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,9 +26,9 @@ static const char *what_of(const struct pag_fail *why, enum pag_err err)
 int pag_verb_version(const struct pag_args *args)
 {
     if (args->json) {
-        printf("{\"version\":\"%s\"}\n", PAGURUS_VERSION);
+        (void)printf("{\"version\":\"%s\"}\n", PAGURUS_VERSION);
     } else {
-        printf("pagurusd %s\n", PAGURUS_VERSION);
+        (void)printf("pagurusd %s\n", PAGURUS_VERSION);
     }
     return PAG_EXIT_OK;
 }
@@ -47,8 +47,8 @@ int pag_verb_check_config(const struct pag_args *args)
     if (code == PAG_EXIT_OK && args->print) {
         pag_ini_print(pag_config_table(), &at->config, true, stdout);
     } else if (code == PAG_EXIT_OK) {
-        printf("ok: data folder %s%s\n", at->paths.data,
-               pag_init_done(&at->paths) ? "" : " (not initialised yet)");
+        (void)printf("ok: data folder %s%s\n", at->paths.data,
+                     pag_init_done(&at->paths) ? "" : " (not initialised yet)");
     }
     free(at);
     return code;
@@ -142,7 +142,7 @@ static int token_make(const struct installation *at, const char *name, const cha
 static int setup_token(const struct pag_args *args, struct installation *at)
 {
     struct pag_api_token token;
-    uint64_t ttl_s = 30 * 86400;
+    uint64_t ttl_s = UINT64_C(30) * 86400;
     int fd = -1;
     const char *role = args->role != NULL ? args->role : "admin";
     const char *name = args->name != NULL ? args->name : "setup";
@@ -162,9 +162,9 @@ static int setup_token(const struct pag_args *args, struct installation *at)
     }
     if (code == PAG_EXIT_OK) {
         if (args->json) {
-            printf("{\"token\":\"%s\"}\n", token.text);
+            (void)printf("{\"token\":\"%s\"}\n", token.text);
         } else {
-            printf("%s\n", token.text);
+            (void)printf("%s\n", token.text);
         }
         explicit_bzero(&token, sizeof token);
     }
@@ -199,7 +199,7 @@ static int migrate(const struct pag_args *args, struct installation *at)
     }
     if (code == PAG_EXIT_OK) {
         pag_store_close(store);
-        printf("schema %u -> %u\n", before, newest);
+        (void)printf("schema %u -> %u\n", before, newest);
     }
     pag_lock_drop(at->paths.data, fd);
     return code;
@@ -219,18 +219,18 @@ static void say_done(const struct pag_args *args, const struct pag_init_result *
                      const struct pag_api_token *token, const char *data)
 {
     if (args->json) {
-        printf("{\"data\":\"%s\",\"token\":\"%s\",\"root_sha256\":\"%s\",\"server_sha256\":\"%s\","
-               "\"root_export\":\"%s\"}\n",
-               data, token->text, result->root_sha256, result->server_sha256, result->root_export);
+        (void)printf("{\"data\":\"%s\",\"token\":\"%s\",\"root_sha256\":\"%s\",\"server_sha256\":\"%s\","
+                     "\"root_export\":\"%s\"}\n",
+                     data, token->text, result->root_sha256, result->server_sha256, result->root_export);
         return;
     }
-    printf("The data folder is %s.\n\n"
-           "Admin token (shown once):\n  %s\n\n"
-           "Root certificate, SHA-256:\n  %s\n\n"
-           "The root key is in %s, encrypted with your passphrase, and nowhere else.\n"
-           "Move that file off this server now; you need it when an authority must be renewed.\n\n"
-           "Next: pagurusd run --data %s\n",
-           data, token->text, result->root_sha256, result->root_export, data);
+    (void)printf("The data folder is %s.\n\n"
+                 "Admin token (shown once):\n  %s\n\n"
+                 "Root certificate, SHA-256:\n  %s\n\n"
+                 "The root key is in %s, encrypted with your passphrase, and nowhere else.\n"
+                 "Move that file off this server now; you need it when an authority must be renewed.\n\n"
+                 "Next: pagurusd run --data %s\n",
+                 data, token->text, result->root_sha256, result->root_export, data);
 }
 
 static int init_with(const struct pag_args *args, struct installation *at, struct pag_init_result *result)

@@ -5,6 +5,15 @@
 
 #include "host/clock.h"
 
+/* Where a string that begins at text[at] ends: the closing quote, or the end of text. */
+static size_t string_end(struct pag_span text, size_t at)
+{
+    for (at++; at < text.n && text.p[at] != '"'; at++) {
+        at += text.p[at] == '\\' ? 1 : 0;
+    }
+    return at;
+}
+
 /*
  * Depth of arrays and objects, measured before jansson recurses. Only brackets outside of strings count; a
  * text that is not JSON is refused by the parser later.
@@ -12,26 +21,17 @@
 static bool depth_ok(struct pag_span text, size_t limit)
 {
     size_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < text.n; i++) {
+    for (size_t i = 0; i < text.n && depth <= limit; i++) {
         uint8_t c = text.p[i];
-        if (in_string) {
-            if (c == '\\') {
-                i++;
-            } else if (c == '"') {
-                in_string = false;
-            }
-        } else if (c == '"') {
-            in_string = true;
+        if (c == '"') {
+            i = string_end(text, i);
         } else if (c == '{' || c == '[') {
-            if (++depth > limit) {
-                return false;
-            }
+            depth++;
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
     }
-    return true;
+    return depth <= limit;
 }
 
 enum pag_err pag_json_parse(struct pag_span text, struct pag_json_limits limits, json_t **out,
@@ -70,38 +70,46 @@ struct pag_span pag_json_dump(struct pag_arena *arena, json_t *value)
     return out;
 }
 
+/* Bytes that follow a lead byte; 4: not a lead byte. */
+static size_t utf8_more(uint8_t lead)
+{
+    if (lead < 0x80) {
+        return 0;
+    }
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        return 1;
+    }
+    if ((lead & 0xF0) == 0xE0) {
+        return 2;
+    }
+    return lead >= 0xF0 && lead <= 0xF4 ? 3 : 4;
+}
+
 /* Length of the valid UTF-8 sequence at s[i], 0 when there is none (overlong and surrogates are not valid).
  */
 static size_t utf8_step(struct pag_span s, size_t i)
 {
-    static const struct {
-        uint8_t mask, lead;
-        uint8_t more;
-        uint32_t least;
-    } forms[] = {
-        { 0x80, 0x00, 0, 0 }, { 0xE0, 0xC0, 1, 0x80 }, { 0xF0, 0xE0, 2, 0x800 }, { 0xF8, 0xF0, 3, 0x10000 }
-    };
-    for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {
-        if ((s.p[i] & forms[f].mask) != forms[f].lead || s.n - i <= forms[f].more) {
-            continue;
-        }
-        uint32_t code = s.p[i] & (uint8_t)~forms[f].mask;
-        for (size_t k = 1; k <= forms[f].more; k++) {
-            if ((s.p[i + k] & 0xC0) != 0x80) {
-                return 0;
-            }
-            code = (code << 6) | (s.p[i + k] & 0x3FU);
-        }
-        bool valid = code >= forms[f].least && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
-        return valid ? (size_t)forms[f].more + 1 : 0;
+    static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
+    static const uint8_t lead_bits[] = { 0x7F, 0x1F, 0x0F, 0x07 };
+    size_t more = utf8_more(s.p[i]);
+    if (more > 3 || s.n - i <= more) {
+        return 0;
     }
-    return 0;
+    uint32_t code = s.p[i] & lead_bits[more];
+    for (size_t k = 1; k <= more; k++) {
+        if ((s.p[i + k] & 0xC0) != 0x80) {
+            return 0;
+        }
+        code = (code << 6) | (s.p[i + k] & 0x3FU);
+    }
+    bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+    return code >= least[more] && code <= 0x10FFFF && !surrogate ? more + 1 : 0;
 }
 
 json_t *pag_json_text(struct pag_span s)
 {
     json_t *value = json_stringn(s.n > 0 ? (const char *)s.p : "", s.n);
-    if (value != NULL || s.n > SIZE_MAX / 3) {
+    if (value != NULL || s.n == 0 || s.n > SIZE_MAX / 3) {
         return value;
     }
     char *clean = malloc(3 * s.n);
@@ -112,8 +120,9 @@ json_t *pag_json_text(struct pag_span s)
     for (size_t i = 0; i < s.n;) {
         size_t step = utf8_step(s, i);
         if (step == 0) {
-            memcpy(clean + n, "\xEF\xBF\xBD", 3); /* U+FFFD */
-            n += 3;
+            clean[n++] = (char)0xEF; /* U+FFFD */
+            clean[n++] = (char)0xBF;
+            clean[n++] = (char)0xBD;
             i++;
             continue;
         }

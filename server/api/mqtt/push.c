@@ -142,7 +142,7 @@ static void sent_done(struct pag_call *call, enum pag_err err)
 static void mark_sent(struct pag_mqtt_head *head, uint32_t id)
 {
     struct sent *s = calloc(1, sizeof *s);
-    struct pag_arena *arena = s != NULL ? pag_arena_open(head->pool, 64 * 1024) : NULL;
+    struct pag_arena *arena = s != NULL ? pag_arena_open(head->pool, (size_t)64 * 1024) : NULL;
     if (arena == NULL) {
         free(s);
         return;
@@ -171,6 +171,26 @@ static void push_command(struct pag_mqtt_head *head, const struct pag_product *p
     }
 }
 
+static void push_queued(struct pag_mqtt_head *head, struct pag_call *call, const char *device)
+{
+    struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
+    struct pag_command *list = NULL;
+    struct pag_product product;
+    size_t n = 0;
+    const struct pag_clock *clock = &head->config.api->clock;
+    int64_t now = (int64_t)clock->now_unix_ms(clock->ctx);
+    if (row == NULL || pag_app_device(call, device, row) != PAG_OK || !row->device.online ||
+        pag_app_product(call, row->device.product, &product) != PAG_OK ||
+        pag_app_commands(call, device, COMMANDS_AT_ONCE, &list, &n) != PAG_OK) {
+        return;
+    }
+    for (size_t i = n; i-- > 0;) { /* newest first in the list, oldest first on the wire */
+        if (pag_command_state_at(&list[i], now) == PAG_COMMAND_QUEUED) {
+            push_command(head, &product, &list[i]);
+        }
+    }
+}
+
 /*
  * Only to a device that is there: what is published to an absent one is lost with its session, and a command
  * that was sent is not sent again (a reboot must not repeat itself).
@@ -179,19 +199,8 @@ void pag_push_commands(struct pag_mqtt_head *head, const char *device)
 {
     struct pag_arena *arena = pag_arena_open(head->pool, ARENA);
     struct pag_call call = call_of(head, arena);
-    struct pag_device_row *row = arena != NULL ? pag_arena_alloc(arena, sizeof *row) : NULL;
-    struct pag_command *list = NULL;
-    struct pag_product product;
-    size_t n = 0;
-    int64_t now = (int64_t)head->config.api->clock.now_unix_ms(head->config.api->clock.ctx);
-    if (row != NULL && pag_app_device(&call, device, row) == PAG_OK && row->device.online &&
-        pag_app_product(&call, row->device.product, &product) == PAG_OK &&
-        pag_app_commands(&call, device, COMMANDS_AT_ONCE, &list, &n) == PAG_OK) {
-        for (size_t i = n; i-- > 0;) { /* newest first in the list, oldest first on the wire */
-            if (pag_command_state_at(&list[i], now) == PAG_COMMAND_QUEUED) {
-                push_command(head, &product, &list[i]);
-            }
-        }
+    if (arena != NULL) {
+        push_queued(head, &call, device);
     }
     pag_arena_close(arena);
 }

@@ -80,6 +80,17 @@ static bool level_next(struct pag_span s, size_t *at, struct pag_span *level)
     return true;
 }
 
+static bool level_plain(struct pag_span level)
+{
+    for (size_t i = 0; i < level.n; i++) {
+        uint8_t c = level.p[i];
+        if (c < 0x21 || c > 0x7E || c == '+' || c == '#' || c == '{' || c == '}') {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pag_topic_template_ok(struct pag_span tmpl)
 {
     struct pag_span level;
@@ -92,13 +103,8 @@ bool pag_topic_template_ok(struct pag_span tmpl)
     while (level_next(tmpl, &at, &level)) {
         if (pag_span_eq_str(level, "{id}")) {
             ids++;
-            continue;
-        }
-        for (size_t i = 0; i < level.n; i++) {
-            uint8_t c = level.p[i];
-            if (c < 0x21 || c > 0x7E || c == '+' || c == '#' || c == '{' || c == '}') {
-                return false;
-            }
+        } else if (!level_plain(level)) {
+            return false;
         }
     }
     return ids == 1;

@@ -160,10 +160,10 @@ static void token_delete(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_admin_routes[] = {
-    { PAG_HTTP_GET, "/keys", PAG_ROLE_VIEWER, PAG_REST_NONE, keys, false },
-    { PAG_HTTP_POST, "/keys", PAG_ROLE_ADMIN, PAG_REST_JSON, key_post, false },
-    { PAG_HTTP_GET, "/tokens", PAG_ROLE_ADMIN, PAG_REST_NONE, tokens, false },
-    { PAG_HTTP_POST, "/tokens", PAG_ROLE_ADMIN, PAG_REST_JSON, token_post, true },
-    { PAG_HTTP_DELETE, "/tokens/{id}", PAG_ROLE_ADMIN, PAG_REST_NONE, token_delete, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/keys", keys, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/keys", key_post, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_ADMIN, "/tokens", tokens, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/tokens", token_post, PAG_REST_JSON, true },
+    { PAG_HTTP_DELETE, PAG_ROLE_ADMIN, "/tokens/{id}", token_delete, PAG_REST_NONE, false },
 };
 const size_t pag_rest_admin_route_n = sizeof pag_rest_admin_routes / sizeof pag_rest_admin_routes[0];

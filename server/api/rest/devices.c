@@ -209,13 +209,10 @@ static void act(struct pag_rest *r)
     const struct pag_json_field fields[] = {
         { .name = "reason", .type = PAG_JSON_TEXT, .nullable = true, .max = PAG_WHY_MAX, .out = &reason },
     };
-    char *id = (char *)(uintptr_t)pag_rest_param(r, 0);
+    const char *verb = NULL;
+    const char *id = pag_rest_param_verb(r, &verb);
     if (id == NULL || !pag_rest_fields(r, fields, 1)) {
         return;
-    }
-    char *verb = strchr(id, ':');
-    if (verb != NULL) {
-        *verb++ = '\0';
     }
     r->text = id;
     pag_rest_finish_with(r, NULL, finish_act);
@@ -285,13 +282,13 @@ static void commands(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_device_routes[] = {
-    { PAG_HTTP_GET, "/devices", PAG_ROLE_VIEWER, PAG_REST_NONE, list, false },
-    { PAG_HTTP_GET, "/devices/{id}", PAG_ROLE_VIEWER, PAG_REST_NONE, show, false },
-    { PAG_HTTP_PATCH, "/devices/{id}", PAG_ROLE_OPERATOR, PAG_REST_JSON, patch, false },
-    { PAG_HTTP_POST, "/devices/{id}", PAG_ROLE_OPERATOR, PAG_REST_JSON, act, false },
-    { PAG_HTTP_GET, "/devices/{id}/history", PAG_ROLE_VIEWER, PAG_REST_NONE, history, false },
-    { PAG_HTTP_GET, "/devices/{id}/data", PAG_ROLE_VIEWER, PAG_REST_NONE, data, false },
-    { PAG_HTTP_GET, "/devices/{id}/commands", PAG_ROLE_VIEWER, PAG_REST_NONE, commands, false },
-    { PAG_HTTP_POST, "/devices/{id}/commands", PAG_ROLE_OPERATOR, PAG_REST_JSON, command_post, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/devices", list, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/devices/{id}", show, PAG_REST_NONE, false },
+    { PAG_HTTP_PATCH, PAG_ROLE_OPERATOR, "/devices/{id}", patch, PAG_REST_JSON, false },
+    { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/devices/{id}", act, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/devices/{id}/history", history, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/devices/{id}/data", data, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/devices/{id}/commands", commands, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/devices/{id}/commands", command_post, PAG_REST_JSON, false },
 };
 const size_t pag_rest_device_route_n = sizeof pag_rest_device_routes / sizeof pag_rest_device_routes[0];

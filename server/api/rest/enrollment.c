@@ -90,25 +90,33 @@ static void code_delete(struct pag_rest *r)
 
 /* ---- authorities ---- */
 
-static void ca(struct pag_rest *r)
+static bool is_authority(const char *name)
 {
     static const char *const authorities[] = { "root", "device", "server", "operator" };
+    for (size_t i = 0; i < sizeof authorities / sizeof authorities[0]; i++) {
+        if (strcmp(name, authorities[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ca(struct pag_rest *r)
+{
     struct pag_api_info info = { .started_unix_ms = 0 };
     r->api->process->info(r->api->process_ctx, &info);
     json_t *o = json_object();
     for (size_t i = 0; i < info.certificate_n; i++) {
         const struct pag_api_certificate *c = &info.certificate[i];
-        for (size_t k = 0; k < sizeof authorities / sizeof authorities[0]; k++) {
-            if (strcmp(c->name, authorities[k]) != 0) {
-                continue;
-            }
-            json_t *a = json_object();
-            put(a, "subject", pag_json_str(c->subject));
-            put(a, "serial", pag_json_str(c->serial));
-            put(a, "not_after", pag_json_time(c->not_after * 1000));
-            put(a, "fingerprint", pag_json_str(c->fingerprint));
-            put(o, c->name, a);
+        if (!is_authority(c->name)) {
+            continue;
         }
+        json_t *a = json_object();
+        put(a, "subject", pag_json_str(c->subject));
+        put(a, "serial", pag_json_str(c->serial));
+        put(a, "not_after", pag_json_time(c->not_after * 1000));
+        put(a, "fingerprint", pag_json_str(c->fingerprint));
+        put(o, c->name, a);
     }
     json_t *crl = json_object();
     put(crl, "number", json_integer((json_int_t)info.crl_number));
@@ -241,17 +249,17 @@ static void freshness_key(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_enrollment_routes[] = {
-    { PAG_HTTP_GET, "/enrollment/codes", PAG_ROLE_OPERATOR, PAG_REST_NONE, codes, false },
-    { PAG_HTTP_POST, "/enrollment/codes", PAG_ROLE_OPERATOR, PAG_REST_JSON, code_post, true },
-    { PAG_HTTP_DELETE, "/enrollment/codes/{id}", PAG_ROLE_OPERATOR, PAG_REST_NONE, code_delete, false },
-    { PAG_HTTP_GET, "/ca", PAG_ROLE_VIEWER, PAG_REST_NONE, ca, false },
-    { PAG_HTTP_GET, "/ca/root.pem", PAG_ROLE_NONE, PAG_REST_NONE, root_pem, false },
-    { PAG_HTTP_GET, "/ca/device.pem", PAG_ROLE_NONE, PAG_REST_NONE, device_pem, false },
-    { PAG_HTTP_GET, "/ca/server.pem", PAG_ROLE_NONE, PAG_REST_NONE, server_pem, false },
-    { PAG_HTTP_GET, "/ca/device.crl", PAG_ROLE_NONE, PAG_REST_NONE, device_crl, false },
-    { PAG_HTTP_POST, "/ca/issue", PAG_ROLE_ADMIN, PAG_REST_JSON, issue, false },
-    { PAG_HTTP_GET, "/certificates", PAG_ROLE_VIEWER, PAG_REST_NONE, certificates, false },
-    { PAG_HTTP_GET, "/freshness-key", PAG_ROLE_VIEWER, PAG_REST_NONE, freshness_key, false },
+    { PAG_HTTP_GET, PAG_ROLE_OPERATOR, "/enrollment/codes", codes, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/enrollment/codes", code_post, PAG_REST_JSON, true },
+    { PAG_HTTP_DELETE, PAG_ROLE_OPERATOR, "/enrollment/codes/{id}", code_delete, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/ca", ca, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/root.pem", root_pem, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.pem", device_pem, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/server.pem", server_pem, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.crl", device_crl, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/ca/issue", issue, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/certificates", certificates, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/freshness-key", freshness_key, PAG_REST_NONE, false },
 };
 const size_t pag_rest_enrollment_route_n =
     sizeof pag_rest_enrollment_routes / sizeof pag_rest_enrollment_routes[0];

@@ -113,7 +113,7 @@ void pag_field_copy(char *dst, size_t cap, const json_t *v)
 {
     struct pag_span s = pag_field_text(v);
     size_t n = s.n < cap ? s.n : cap - 1;
-    if (n > 0) {
+    if (n > 0 && s.p != NULL) {
         memcpy(dst, s.p, n);
     }
     dst[n] = '\0';

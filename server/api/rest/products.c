@@ -295,14 +295,14 @@ static void trust_put(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_product_routes[] = {
-    { PAG_HTTP_GET, "/products", PAG_ROLE_VIEWER, PAG_REST_NONE, list, false },
-    { PAG_HTTP_POST, "/products", PAG_ROLE_ADMIN, PAG_REST_JSON, create, false },
-    { PAG_HTTP_GET, "/products/{name}", PAG_ROLE_VIEWER, PAG_REST_NONE, show, false },
-    { PAG_HTTP_PATCH, "/products/{name}", PAG_ROLE_ADMIN, PAG_REST_JSON, patch, false },
-    { PAG_HTTP_GET, "/products/{name}/trust-sets", PAG_ROLE_VIEWER, PAG_REST_NONE, trust_list, false },
-    { PAG_HTTP_GET, "/products/{name}/trust-sets/{version}", PAG_ROLE_VIEWER, PAG_REST_NONE, trust_show,
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products", list, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/products", create, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products/{name}", show, PAG_REST_NONE, false },
+    { PAG_HTTP_PATCH, PAG_ROLE_ADMIN, "/products/{name}", patch, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products/{name}/trust-sets", trust_list, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products/{name}/trust-sets/{version}", trust_show, PAG_REST_NONE,
       false },
-    { PAG_HTTP_PUT, "/products/{name}/trust-sets/{version}", PAG_ROLE_ADMIN, PAG_REST_COSE, trust_put,
+    { PAG_HTTP_PUT, PAG_ROLE_ADMIN, "/products/{name}/trust-sets/{version}", trust_put, PAG_REST_COSE,
       false },
 };
 const size_t pag_rest_product_route_n = sizeof pag_rest_product_routes / sizeof pag_rest_product_routes[0];

@@ -32,33 +32,27 @@ static int digit_of(uint8_t c)
     return at != NULL ? (int)(at - alphabet) : -1;
 }
 
-/* Canonical form only: left-over bits must be zero. */
+/* Canonical form only: no length that encodes nothing, left-over bits zero. */
 static enum pag_err base64url_get(struct pag_span in, uint8_t *out, size_t cap, size_t *n)
 {
     uint32_t v = 0;
-    unsigned bits = 0;
     size_t used = 0;
+    if (in.n % 4 == 1 || in.n / 4 * 3 + in.n % 4 * 3 / 4 > cap) {
+        return PAG_E_SYNTAX;
+    }
     for (size_t i = 0; i < in.n; i++) {
         int d = digit_of(in.p[i]);
         if (d < 0) {
             return PAG_E_SYNTAX;
         }
         v = (v << 6) | (uint32_t)d;
-        bits += 6;
-        if (bits >= 8) {
-            if (used == cap) {
-                return PAG_E_SPACE;
-            }
-            bits -= 8;
-            out[used++] = (uint8_t)(v >> bits);
-            v &= (1U << bits) - 1;
+        if (i % 4 != 0) {
+            out[used++] = (uint8_t)(v >> (6 - 2 * (i % 4)));
         }
     }
-    if (bits >= 6 || v != 0) {
-        return PAG_E_SYNTAX;
-    }
+    uint32_t rest = in.n % 4 == 2 ? v & 15U : in.n % 4 == 3 ? v & 3U : 0;
     *n = used;
-    return PAG_OK;
+    return rest == 0 ? PAG_OK : PAG_E_SYNTAX;
 }
 
 static bool mac_of(const uint8_t key[PAG_CURSOR_KEY_BYTES], struct pag_span query, struct pag_span position,

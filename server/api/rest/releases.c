@@ -133,30 +133,35 @@ static bool digest_of_base64(struct pag_span s, uint8_t out[PAG_SHA256_BYTES])
     return n == PAG_SHA256_BYTES && (v & 3) == 0;
 }
 
-/* Repr-Digest (RFC 9530), of which only sha-256 counts. False: malformed. */
-static bool repr_digest_read(const struct pag_http_request *req, struct pag_image_in *in)
+/* One member of Repr-Digest (RFC 9530): "sha-256=:<base64>:". Others are not looked at. False: malformed. */
+static bool digest_member(struct pag_span member, struct pag_image_in *in)
 {
     static const char name[] = "sha-256=:";
+    size_t from = sizeof name - 1;
+    if (!pag_span_starts(member, name)) {
+        return true;
+    }
+    if (member.n <= from || member.p[member.n - 1] != ':') {
+        return false;
+    }
+    in->has_expected =
+        digest_of_base64((struct pag_span){ member.p + from, member.n - from - 1 }, in->expected);
+    return in->has_expected;
+}
+
+static bool repr_digest_read(const struct pag_http_request *req, struct pag_image_in *in)
+{
     struct pag_span v = pag_http_header_get(req, "Repr-Digest");
-    for (size_t at = 0; at < v.n;) {
+    bool ok = true;
+    for (size_t at = 0; ok && at < v.n;) {
         size_t end = pag_span_find(v, at, ',');
         while (at < end && v.p[at] == ' ') {
             at++;
         }
-        struct pag_span member = { v.p + at, end - at };
-        if (pag_span_starts(member, name)) {
-            size_t from = sizeof name - 1;
-            struct pag_span text = { member.p + from, member.n - from };
-            if (text.n == 0 || text.p[text.n - 1] != ':') {
-                return false;
-            }
-            text.n--;
-            in->has_expected = digest_of_base64(text, in->expected);
-            return in->has_expected;
-        }
+        ok = digest_member((struct pag_span){ v.p + at, end - at }, in);
         at = end + 1;
     }
-    return true;
+    return ok;
 }
 
 static void finish_image(struct pag_rest *r)
@@ -254,14 +259,11 @@ static void act(struct pag_rest *r)
     if (!pag_rest_fields(r, NULL, 0)) {
         return;
     }
-    char *id = (char *)(uintptr_t)pag_rest_param(r, 0);
-    char *verb = id != NULL ? strchr(id, ':') : NULL;
+    const char *verb = NULL;
+    const char *id = pag_rest_param_verb(r, &verb);
     struct pag_release_view *out = id != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
     if (out == NULL) {
         return;
-    }
-    if (verb != NULL) {
-        *verb++ = '\0';
     }
     bool publish = verb != NULL && strcmp(verb, "publish") == 0;
     if (!publish && (verb == NULL || strcmp(verb, "withdraw") != 0)) {
@@ -308,14 +310,14 @@ static void reach(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_release_routes[] = {
-    { PAG_HTTP_GET, "/releases", PAG_ROLE_VIEWER, PAG_REST_NONE, list, false },
-    { PAG_HTTP_POST, "/releases", PAG_ROLE_RELEASER, PAG_REST_JSON, create, false },
-    { PAG_HTTP_GET, "/releases/{id}", PAG_ROLE_VIEWER, PAG_REST_NONE, show, false },
-    { PAG_HTTP_POST, "/releases/{id}", PAG_ROLE_OPERATOR, PAG_REST_JSON, act, false },
-    { PAG_HTTP_GET, "/releases/{id}/reach", PAG_ROLE_VIEWER, PAG_REST_NONE, reach, false },
-    { PAG_HTTP_GET, "/releases/{id}/images/{name}", PAG_ROLE_RELEASER, PAG_REST_NONE, image_get, false },
-    { PAG_HTTP_PUT, "/releases/{id}/images/{name}", PAG_ROLE_RELEASER, PAG_REST_FILE, image_put, false },
-    { PAG_HTTP_POST, "/releases/{id}/manifests", PAG_ROLE_RELEASER, PAG_REST_COSE, manifest_post, false },
-    { PAG_HTTP_POST, "/releases/{id}/permits", PAG_ROLE_RELEASER, PAG_REST_COSE, permit_post, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/releases", list, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_RELEASER, "/releases", create, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/releases/{id}", show, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/releases/{id}", act, PAG_REST_JSON, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/releases/{id}/reach", reach, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_RELEASER, "/releases/{id}/images/{name}", image_get, PAG_REST_NONE, false },
+    { PAG_HTTP_PUT, PAG_ROLE_RELEASER, "/releases/{id}/images/{name}", image_put, PAG_REST_FILE, false },
+    { PAG_HTTP_POST, PAG_ROLE_RELEASER, "/releases/{id}/manifests", manifest_post, PAG_REST_COSE, false },
+    { PAG_HTTP_POST, PAG_ROLE_RELEASER, "/releases/{id}/permits", permit_post, PAG_REST_COSE, false },
 };
 const size_t pag_rest_release_route_n = sizeof pag_rest_release_routes / sizeof pag_rest_release_routes[0];

@@ -27,6 +27,17 @@ const char *pag_rest_param(struct pag_rest *r, size_t i)
     return text;
 }
 
+const char *pag_rest_param_verb(struct pag_rest *r, const char **verb)
+{
+    struct pag_span s = pag_span_str(pag_rest_param(r, 0));
+    if (s.p == NULL) {
+        return NULL;
+    }
+    size_t colon = pag_span_find(s, 0, ':');
+    *verb = colon < s.n ? (const char *)s.p + colon + 1 : "";
+    return pag_arena_text(r->req->arena, (struct pag_span){ s.p, colon });
+}
+
 const char *pag_rest_query(struct pag_rest *r, const char *name)
 {
     struct pag_span s;
@@ -380,12 +391,12 @@ static void console_style(struct pag_rest *r)
 }
 
 static const struct pag_rest_route other_routes[] = {
-    { PAG_HTTP_GET, "!/", PAG_ROLE_NONE, PAG_REST_NONE, console_page, false },
-    { PAG_HTTP_GET, "!/console.js", PAG_ROLE_NONE, PAG_REST_NONE, console_script, false },
-    { PAG_HTTP_GET, "!/console.css", PAG_ROLE_NONE, PAG_REST_NONE, console_style, false },
-    { PAG_HTTP_GET, "/{rest...}", PAG_ROLE_NONE, PAG_REST_NONE, no_such_path, false },
-    { PAG_HTTP_POST | PAG_HTTP_PUT | PAG_HTTP_PATCH | PAG_HTTP_DELETE, "/{rest...}", PAG_ROLE_NONE,
-      PAG_REST_COSE, no_such_path, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "!/", console_page, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "!/console.js", console_script, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "!/console.css", console_style, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/{rest...}", no_such_path, PAG_REST_NONE, false },
+    { PAG_HTTP_POST | PAG_HTTP_PUT | PAG_HTTP_PATCH | PAG_HTTP_DELETE, PAG_ROLE_NONE, "/{rest...}",
+      no_such_path, PAG_REST_COSE, false },
 };
 
 static void add(struct pag_rest_table *t, struct pag_api *api, const struct pag_rest_route *route, size_t n)

@@ -34,10 +34,10 @@ enum pag_rest_body { PAG_REST_NONE, PAG_REST_JSON, PAG_REST_COSE, PAG_REST_FILE 
 
 struct pag_rest_route {
     unsigned method;
-    const char *pattern; /* below /api/v1, or the whole path when it starts with "!" */
     enum pag_role role;  /* NONE: no token */
-    enum pag_rest_body body;
+    const char *pattern; /* below /api/v1, or the whole path when it starts with "!" */
     void (*handle)(struct pag_rest *r);
+    enum pag_rest_body body;
     bool secret; /* the answer shows a secret once: never kept */
 };
 
@@ -45,6 +45,8 @@ struct pag_rest_route {
 
 /* Path parameter i, decoded, as text; replies 404 and returns NULL when it is not well-formed. */
 const char *pag_rest_param(struct pag_rest *r, size_t i);
+/* Parameter 0 of "{id}:verb" in its two parts; *verb is "" when there is none. Replies as above. */
+const char *pag_rest_param_verb(struct pag_rest *r, const char **verb);
 /* Query parameter as text, NULL when absent or not text. */
 const char *pag_rest_query(struct pag_rest *r, const char *name);
 /* limit=; replies 422 and returns 0 when it is not 1 to 1000. */

@@ -223,12 +223,12 @@ static void metrics(struct pag_rest *r)
 }
 
 const struct pag_rest_route pag_rest_server_routes[] = {
-    { PAG_HTTP_GET, "!/healthz", PAG_ROLE_NONE, PAG_REST_NONE, healthz, false },
-    { PAG_HTTP_GET, "!/readyz", PAG_ROLE_NONE, PAG_REST_NONE, readyz, false },
-    { PAG_HTTP_GET, "!/metrics", PAG_ROLE_VIEWER, PAG_REST_NONE, metrics, false },
-    { PAG_HTTP_GET, "/metrics", PAG_ROLE_VIEWER, PAG_REST_NONE, metrics, false },
-    { PAG_HTTP_GET, "/whoami", PAG_ROLE_VIEWER, PAG_REST_NONE, whoami, false },
-    { PAG_HTTP_GET, "/status", PAG_ROLE_VIEWER, PAG_REST_NONE, status, false },
-    { PAG_HTTP_GET, "/events", PAG_ROLE_VIEWER, PAG_REST_NONE, events, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "!/healthz", healthz, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "!/readyz", readyz, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "!/metrics", metrics, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/metrics", metrics, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/whoami", whoami, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/status", status, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/events", events, PAG_REST_NONE, false },
 };
 const size_t pag_rest_server_route_n = sizeof pag_rest_server_routes / sizeof pag_rest_server_routes[0];
