@@ -358,24 +358,33 @@ static size_t utf8_tail(uint8_t lead, uint8_t *low, uint8_t *high)
     return 4;
 }
 
+/* Bytes of the character at the start of s, which is not empty; 0 when it is malformed. */
+static size_t utf8_length(struct pag_span s)
+{
+    uint8_t low = 0;
+    uint8_t high = 0;
+    size_t tail = utf8_tail(s.p[0], &low, &high);
+    if (tail > 3 || tail >= s.n) {
+        return 0;
+    }
+    for (size_t i = 1; i <= tail; i++) {
+        if (s.p[i] < low || s.p[i] > high) {
+            return 0;
+        }
+        low = 0x80;
+        high = 0xBF;
+    }
+    return tail + 1;
+}
+
 bool pag_utf8_ok(struct pag_span s)
 {
-    size_t at = 0;
-    while (at < s.n) {
-        uint8_t low = 0;
-        uint8_t high = 0;
-        size_t tail = utf8_tail(s.p[at++], &low, &high);
-        if (tail > 3 || tail > s.n - at) {
+    while (s.n > 0) {
+        size_t length = utf8_length(s);
+        if (length == 0) {
             return false;
         }
-        for (; tail > 0; tail--) {
-            if (s.p[at] < low || s.p[at] > high) {
-                return false;
-            }
-            low = 0x80;
-            high = 0xBF;
-            at++;
-        }
+        s = (struct pag_span){ .p = s.p + length, .n = s.n - length };
     }
     return true;
 }
@@ -448,20 +457,16 @@ enum pag_err pag_mac_text(struct pag_span s, char out[13])
     if (s.n != 12 && !spaced) {
         return PAG_E_SYNTAX;
     }
-    size_t n = 0;
-    size_t gap = 2; /* where the next separator stands */
-    for (size_t i = 0; i < s.n; i++) {
-        if (spaced && i == gap) {
-            if (s.p[i] != s.p[2]) {
-                return PAG_E_SYNTAX;
-            }
-            gap += 3;
-            continue;
-        }
-        if (hex_value(s.p[i]) > 15) {
+    size_t at = 0;
+    for (size_t n = 0; n < 12; n++) {
+        bool gap = spaced && n > 0 && n % 2 == 0;
+        if (gap && s.p[at++] != s.p[2]) {
             return PAG_E_SYNTAX;
         }
-        text[n++] = (char)lower(s.p[i]);
+        if (hex_value(s.p[at]) > 15) {
+            return PAG_E_SYNTAX;
+        }
+        text[n] = (char)lower(s.p[at++]);
     }
     memcpy(out, text, sizeof text);
     return PAG_OK;

@@ -27,6 +27,27 @@ static size_t word_at(const struct elf_layout *l, const uint8_t *p)
     return pag_u32le(p);
 }
 
+/* Program header at at: inside the file, and what it loads too. */
+static enum pag_err check_segment(struct pag_span file, const struct elf_layout *l, size_t at, bool *loads,
+                                  struct pag_fail *why)
+{
+    struct pag_span head = { 0 };
+    struct pag_span data = { 0 };
+    if (pag_span_sub(file, at, l->ph_bytes, &head) != PAG_OK) {
+        return pag_fail_set(why, PAG_E_SHORT, "elf: program header is beyond the end, offset", at);
+    }
+    if (pag_u32le(head.p) != PT_LOAD) {
+        return PAG_OK;
+    }
+    *loads = true;
+    size_t offset = word_at(l, head.p + l->p_offset);
+    size_t filled = word_at(l, head.p + l->p_filesz);
+    if (pag_span_sub(file, offset, filled, &data) != PAG_OK) {
+        return pag_fail_set(why, PAG_E_SHORT, "elf: segment reaches beyond the end, offset", at);
+    }
+    return PAG_OK;
+}
+
 static enum pag_err check_segments(struct pag_span file, const struct elf_layout *l, struct pag_fail *why)
 {
     size_t at = word_at(l, file.p + l->phoff);
@@ -36,17 +57,9 @@ static enum pag_err check_segments(struct pag_span file, const struct elf_layout
         return pag_fail_set(why, PAG_E_SYNTAX, "elf: size of a program header, offset", l->phentsize);
     }
     for (uint16_t i = 0; i < n; i++) {
-        struct pag_span head = { 0 };
-        struct pag_span data = { 0 };
-        if (pag_span_sub(file, at, l->ph_bytes, &head) != PAG_OK) {
-            return pag_fail_set(why, PAG_E_SHORT, "elf: program header is beyond the end, offset", at);
-        }
-        if (pag_u32le(head.p) == PT_LOAD) {
-            loads = true;
-            if (pag_span_sub(file, word_at(l, head.p + l->p_offset), word_at(l, head.p + l->p_filesz),
-                             &data) != PAG_OK) {
-                return pag_fail_set(why, PAG_E_SHORT, "elf: segment reaches beyond the end, offset", at);
-            }
+        enum pag_err err = check_segment(file, l, at, &loads, why);
+        if (err != PAG_OK) {
+            return err;
         }
         at += l->ph_bytes;
     }

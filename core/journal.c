@@ -189,7 +189,8 @@ enum pag_err pag_journal_open(struct pag_journal *j, const struct pag_journal_fl
     struct pag_journal_record opening;
     memset(j, 0, sizeof *j);
     j->flash = flash;
-    for (uint8_t sector = 0; sector < PAG_JOURNAL_SECTORS; sector++) {
+    for (unsigned i = 0; i < PAG_JOURNAL_SECTORS; i++) {
+        uint8_t sector = (uint8_t)i;
         bool complete = false;
         if (read_opening(flash, sector, &complete, &opening) != PAG_OK) {
             return PAG_E_IO;

@@ -41,7 +41,7 @@ static enum pag_err parse(struct pag_span cose, struct pag_manifest *out, struct
 
 enum pag_err pag_manifest_parse(struct pag_span cose, struct pag_manifest *out, struct pag_fail *why)
 {
-    struct pag_cose_sign1 envelope;
+    struct pag_cose_sign1 envelope = { 0 };
     return parse(cose, out, &envelope, why);
 }
 
@@ -74,7 +74,7 @@ enum pag_err pag_manifest_verify(const struct pag_crypto *crypto, struct pag_spa
                                  const struct pag_trust_set *trust, struct pag_manifest *out,
                                  struct pag_fail *why)
 {
-    struct pag_cose_sign1 envelope;
+    struct pag_cose_sign1 envelope = { 0 };
     enum pag_err err = parse(cose, out, &envelope, why);
     if (err != PAG_OK) {
         return err;

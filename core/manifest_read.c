@@ -163,7 +163,9 @@ static enum pag_err get_condition(struct pag_cbor_reader *r, uint64_t key, struc
         if (err == PAG_OK && (rssi > -1 || rssi < INT8_MIN)) {
             err = PAG_E_RANGE;
         }
-        c->rssi_min_dbm = err == PAG_OK ? (int8_t)rssi : 0;
+        if (err == PAG_OK) {
+            c->rssi_min_dbm = (int8_t)rssi;
+        }
         break;
     case 4:
         err = get_u32(r, 1, UINT32_MAX, &c->agent_min);

@@ -392,7 +392,7 @@ static enum pag_err get_message(struct pag_cbor_reader *r, const struct message 
     struct pag_cbor_map map;
     uint32_t seen = 0; /* bit i: field i */
     uint64_t key = 0;
-    enum pag_err err = pag_cbor_map_begin(r, FIELDS_MAX * 2, &map);
+    enum pag_err err = pag_cbor_map_begin(r, (size_t)FIELDS_MAX * 2, &map);
     while (err == PAG_OK && pag_cbor_map_next(&map, &key)) {
         size_t i = field_of(msg, key);
         if (i < msg->n) {

@@ -38,7 +38,7 @@ static enum pag_err parse(struct pag_span cose, struct pag_trust_set *out, struc
 
 enum pag_err pag_trust_parse(struct pag_span cose, struct pag_trust_set *out, struct pag_fail *why)
 {
-    struct pag_cose_sign envelope;
+    struct pag_cose_sign envelope = { 0 };
     return parse(cose, out, &envelope, why);
 }
 
@@ -131,7 +131,7 @@ enum pag_err pag_trust_accept_first(const struct pag_crypto *crypto, struct pag_
                                     const uint8_t pinned[PAG_SHA256_BYTES], struct pag_trust_set *out,
                                     struct pag_fail *why)
 {
-    struct pag_cose_sign envelope;
+    struct pag_cose_sign envelope = { 0 };
     uint8_t digest[PAG_SHA256_BYTES];
     enum pag_err err = parse(cose, out, &envelope, why);
     if (err != PAG_OK) {
@@ -175,7 +175,7 @@ enum pag_err pag_trust_accept_next(const struct pag_crypto *crypto, const struct
                                    const uint8_t old_digest[PAG_SHA256_BYTES], struct pag_span cose,
                                    struct pag_trust_set *out, struct pag_fail *why)
 {
-    struct pag_cose_sign envelope;
+    struct pag_cose_sign envelope = { 0 };
     enum pag_err err = parse(cose, out, &envelope, why);
     if (err != PAG_OK) {
         return err;

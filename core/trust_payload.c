@@ -6,16 +6,21 @@
 /* ---- rules ---- */
 
 /* Lists are sorted strictly by id, and a point stands once in a list (M16). */
-static bool keys_ok(const struct pag_trust_key *key, size_t n)
+static bool point_among(const struct pag_trust_key *key, size_t n, const uint8_t *point)
 {
     for (size_t i = 0; i < n; i++) {
-        if (i > 0 && memcmp(key[i - 1].id, key[i].id, PAG_KEY_ID_BYTES) >= 0) {
-            return false;
+        if (memcmp(key[i].point, point, PAG_P256_POINT_BYTES) == 0) {
+            return true;
         }
-        for (size_t j = 0; j < i; j++) {
-            if (memcmp(key[j].point, key[i].point, PAG_P256_POINT_BYTES) == 0) {
-                return false;
-            }
+    }
+    return false;
+}
+
+static bool keys_ok(const struct pag_trust_key *key, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (memcmp(key[i - 1].id, key[i].id, PAG_KEY_ID_BYTES) >= 0 || point_among(key, i, key[i].point)) {
+            return false;
         }
     }
     return true;

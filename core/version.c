@@ -86,18 +86,24 @@ static bool is_number(struct pag_span s)
     return s.n > 0 && digits_at(s, 0) == s.n;
 }
 
+static bool is_word(struct pag_span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_digit(s.p[i]) && !is_letter(s.p[i]) && s.p[i] != '-') {
+            return false;
+        }
+    }
+    return s.n > 0;
+}
+
 /* SemVer 9 and 10: [0-9A-Za-z-]+ pieces; numbers of a pre-release have no leading zero. */
 static bool pieces_ok(struct pag_span s, bool prerelease)
 {
     bool more = true;
     struct pag_span piece;
     while (next_piece(&s, &more, &piece)) {
-        for (size_t i = 0; i < piece.n; i++) {
-            if (!is_digit(piece.p[i]) && !is_letter(piece.p[i]) && piece.p[i] != '-') {
-                return false;
-            }
-        }
-        if (piece.n == 0 || (prerelease && is_number(piece) && piece.n > 1 && *piece.p == '0')) {
+        bool zero_led = is_number(piece) && piece.n > 1 && *piece.p == '0';
+        if (!is_word(piece) || (prerelease && zero_led)) {
             return false;
         }
     }

@@ -22,10 +22,12 @@ struct pag_identity {
 
 /* Written with a break so that this header compiled into a tool is not itself a match. */
 #define PAG_IDENTITY_MAGIC "\x7fPAGURUS-ID\x01\r\n\x1a"
+/* NOLINTBEGIN(bugprone-macro-parentheses): an array takes a string literal without parentheses only */
 #define PAG_IDENTITY(product_, version_, hardware_)                                                          \
     {                                                                                                        \
         .magic = PAG_IDENTITY_MAGIC, .product = product_, .version = version_, .hardware = hardware_         \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 _Static_assert(sizeof(struct pag_identity) == 128, "docs/spec/image.md, identity block");
 

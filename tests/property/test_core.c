@@ -87,6 +87,7 @@ static struct pag_manifest random_manifest(void)
 
 static struct pag_span sign_manifest(const struct pag_manifest *m, uint8_t room[PAG_MANIFEST_MAX])
 {
+    memset(room, 0xEE, PAG_MANIFEST_MAX);
     struct pag_buf out = { .p = room, .n = 0, .cap = PAG_MANIFEST_MAX };
     struct pag_fail why = { 0 };
     enum pag_err err = pag_manifest_sign(pag_crypto_openssl(), m, pag_crypto_sign, release_key, &out, &why);
@@ -117,6 +118,7 @@ static void trust_for(const struct pag_manifest *m, struct pag_trust_set *t)
 
 static struct pag_span sign_trust(const struct pag_trust_set *t, uint8_t room[PAG_TRUST_MAX])
 {
+    memset(room, 0xEE, PAG_TRUST_MAX);
     uint8_t payload_room[PAG_TRUST_MAX];
     uint8_t digest[PAG_SHA256_BYTES];
     struct pag_buf payload = { .p = payload_room, .n = 0, .cap = sizeof payload_room };
