@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): accept4 */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): accept4 */
 #include "host/http.h"
 
 #include <arpa/inet.h>
@@ -195,6 +195,7 @@ static enum pag_err bind_socket(struct pag_http_listener *l, const char *address
     return PAG_OK;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): seven plain facts about a listener */
 enum pag_err pag_http_attach(struct pag_http *http, struct pag_loop *loop, const char *address, uint16_t port,
                              void *thread_ctx, struct pag_http_listener **out, struct pag_fail *why)
 {
@@ -232,20 +233,24 @@ uint16_t pag_http_port(const struct pag_http_listener *l)
     return l->port;
 }
 
+static bool only_waits(const struct pag_http_conn *c)
+{
+    return (c->phase == PHASE_HEAD && c->in_n == c->in_at) || c->phase == PHASE_HANDSHAKE;
+}
+
 /* Closes connections that only wait for a request; with all, the others too. */
 static void close_connections(struct pag_http_listener *l, bool all)
 {
-    struct pag_http_conn *c = l->conns;
-    while (c != NULL) {
-        struct pag_http_conn *next = c->next;
-        bool is_idle = c->phase == PHASE_HEAD && c->in_n == c->in_at;
-        if (!c->running && !c->gone && (all || is_idle || c->phase == PHASE_HANDSHAKE)) {
-            pag_http_conn_abort(c);
-            if (c->phase == PHASE_CLOSED) {
-                pag_http_conn_free(c);
-            }
+    struct pag_http_conn *next = NULL;
+    for (struct pag_http_conn *c = l->conns; c != NULL; c = next) {
+        next = c->next;
+        if (c->running || c->gone || (!all && !only_waits(c))) {
+            continue;
         }
-        c = next;
+        pag_http_conn_abort(c);
+        if (c->phase == PHASE_CLOSED) {
+            pag_http_conn_free(c);
+        }
     }
 }
 
@@ -289,7 +294,8 @@ const char *pag_http_date(struct pag_http_listener *l, size_t *n)
         size_t day = (size_t)((unix_ms / 86400000 + 4) % 7);
         size_t month = (size_t)((iso[5] - '0') * 10 + (iso[6] - '0') - 1);
         char *p = l->date;
-        memcpy(p, "Date: xxx, DD Mon YYYY HH:MM:SS GMT\r\n", 37);
+        static const char form[] = "Date: xxx, DD Mon YYYY HH:MM:SS GMT\r\n";
+        memcpy(p, form, sizeof(form));
         memcpy(p + 6, days + day * 3, 3);
         memcpy(p + 11, iso + 8, 2);
         memcpy(p + 14, months + month * 3, 3);
@@ -302,7 +308,8 @@ const char *pag_http_date(struct pag_http_listener *l, size_t *n)
 
 struct pag_http_stats pag_http_stats_get(const struct pag_http *http)
 {
-    struct pag_http *h = (struct pag_http *)(uintptr_t)http; /* only the mutex is written */
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): drops const; only the mutex is written */
+    struct pag_http *h = (struct pag_http *)(uintptr_t)http;
     (void)pthread_mutex_lock(&h->lock);
     struct pag_http_stats sum = h->past;
     sum.open = 0;

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): O_TMPFILE */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): O_TMPFILE */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): accept4 and friends */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): accept4 and friends */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>

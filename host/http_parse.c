@@ -35,45 +35,45 @@ static unsigned class_of(uint8_t c)
 #define T4(a, b, c, d) (a), (b), (c), (d)
 #define X4(x)          T4(x, x, x, x)
 #define X16(x)         X4(x), X4(x), X4(x), X4(x)
-enum { N_ = C_VALUE | C_TARGET, NT = N_ | C_TOKEN, NH = N_ | C_HOST, NA = NT | C_HOST, ND = NA | C_DIGIT };
+enum { NV = C_VALUE | C_TARGET, NT = NV | C_TOKEN, NH = NV | C_HOST, NA = NT | C_HOST, ND = NA | C_DIGIT };
 static const uint8_t classes[256] = {
     X4(0),
     X4(0),
     T4(0, C_VALUE, 0, 0),
     X4(0),
     X16(0), /* controls, HTAB */
-    T4(C_VALUE, NA, N_, NT),
+    T4(C_VALUE, NA, NV, NT),
     T4(NA, NA, NA, NA),
     T4(NH, NH, NA, NA),
-    T4(NH, NA, NA, N_), /* SP ! " # … / */
+    T4(NH, NA, NA, NV), /* SP ! " # … / */
     X4(ND),
     X4(ND),
     T4(ND, ND, NH, NH),
-    T4(N_, NH, N_, N_), /* 0-9 : ; < = > ? */
-    T4(N_, NA, NA, NA),
+    T4(NV, NH, NV, NV), /* 0-9 : ; < = > ? */
+    T4(NV, NA, NA, NA),
     X4(NA),
     X4(NA),
     X4(NA), /* @ A-O */
     X4(NA),
     X4(NA),
     T4(NA, NA, NA, NH),
-    T4(N_, NH, NT, NA), /* P-Z [ \ ] ^ _ */
+    T4(NV, NH, NT, NA), /* P-Z [ \ ] ^ _ */
     T4(NT, NA, NA, NA),
     X4(NA),
     X4(NA),
     X4(NA), /* ` a-o */
     X4(NA),
     X4(NA),
-    T4(NA, NA, NA, N_),
-    T4(NT, N_, NA, 0), /* p-z { | } ~ DEL */
-    X16(N_),
-    X16(N_),
-    X16(N_),
-    X16(N_),
-    X16(N_),
-    X16(N_),
-    X16(N_),
-    X16(N_), /* obs-text */
+    T4(NA, NA, NA, NV),
+    T4(NT, NV, NA, 0), /* p-z { | } ~ DEL */
+    X16(NV),
+    X16(NV),
+    X16(NV),
+    X16(NV),
+    X16(NV),
+    X16(NV),
+    X16(NV),
+    X16(NV), /* obs-text */
 };
 
 unsigned pag_http_class_check(void);
@@ -339,25 +339,36 @@ static void read_connection(struct pag_span v, struct seen *seen)
     }
 }
 
+static enum pag_err read_expect(struct pag_span v, struct pag_http_meta *meta, struct pag_http_refusal *no)
+{
+    meta->expect_continue = IS_NOCASE(v, "100-continue");
+    return meta->expect_continue ? PAG_OK : refuse(no, 417, "expectation not known");
+}
+
+static enum pag_err read_host(struct pag_span v, struct seen *seen, struct pag_http_refusal *no)
+{
+    return seen->hosts++ > 0 || !all_of(v, C_HOST) ? refuse(no, 400, "bad Host") : PAG_OK;
+}
+
+static enum pag_err read_encoding(struct pag_span v, struct pag_http_meta *meta, struct seen *seen,
+                                  struct pag_http_refusal *no)
+{
+    if (seen->encodings++ > 0 || !IS_NOCASE(v, "chunked")) {
+        return refuse(no, 400, "bad Transfer-Encoding");
+    }
+    meta->framing = PAG_FRAME_CHUNKED;
+    return PAG_OK;
+}
+
+/* The fields that the connection itself cares about; most names are sorted out by their length. */
 static enum pag_err note_field(const struct pag_http_header *h, struct pag_http_meta *meta, struct seen *seen,
                                struct pag_http_refusal *no)
 {
     switch (h->name.n) {
     case 4:
-        if (IS_NOCASE(h->name, "host")) {
-            if (seen->hosts++ > 0 || !all_of(h->value, C_HOST)) {
-                return refuse(no, 400, "bad Host");
-            }
-        }
-        return PAG_OK;
+        return IS_NOCASE(h->name, "host") ? read_host(h->value, seen, no) : PAG_OK;
     case 6:
-        if (IS_NOCASE(h->name, "expect")) {
-            if (!IS_NOCASE(h->value, "100-continue")) {
-                return refuse(no, 417, "expectation not known");
-            }
-            meta->expect_continue = true;
-        }
-        return PAG_OK;
+        return IS_NOCASE(h->name, "expect") ? read_expect(h->value, meta, no) : PAG_OK;
     case 10:
         if (IS_NOCASE(h->name, "connection")) {
             read_connection(h->value, seen);
@@ -371,13 +382,7 @@ static enum pag_err note_field(const struct pag_http_header *h, struct pag_http_
         }
         return PAG_OK;
     case 17:
-        if (IS_NOCASE(h->name, "transfer-encoding")) {
-            if (seen->encodings++ > 0 || !IS_NOCASE(h->value, "chunked")) {
-                return refuse(no, 400, "bad Transfer-Encoding");
-            }
-            meta->framing = PAG_FRAME_CHUNKED;
-        }
-        return PAG_OK;
+        return IS_NOCASE(h->name, "transfer-encoding") ? read_encoding(h->value, meta, seen, no) : PAG_OK;
     default:
         return PAG_OK;
     }

@@ -24,6 +24,14 @@ static int hex_digit(uint8_t c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* The byte that an escape at i stands for, -1 when it is none. */
+static int escaped_byte(struct pag_span in, size_t i)
+{
+    int high = i + 2 < in.n ? hex_digit(in.p[i + 1]) : -1;
+    int low = i + 2 < in.n ? hex_digit(in.p[i + 2]) : -1;
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
 /* Percent-decodes into the arena. refuse_slash: an escaped '/' would join two segments. */
 static enum pag_err decode(struct pag_http_request *req, struct pag_span in, bool refuse_slash,
                            struct pag_span *out)
@@ -34,20 +42,13 @@ static enum pag_err decode(struct pag_http_request *req, struct pag_span in, boo
         return PAG_E_NO_MEMORY;
     }
     for (size_t i = 0; i < in.n; i++) {
-        uint8_t c = in.p[i];
-        if (c == '%') {
-            int high = i + 2 < in.n ? hex_digit(in.p[i + 1]) : -1;
-            int low = i + 2 < in.n ? hex_digit(in.p[i + 2]) : -1;
-            if (high < 0 || low < 0) {
-                return PAG_E_SYNTAX;
-            }
-            c = (uint8_t)(high << 4 | low);
-            i += 2;
-        }
-        if (c == 0 || (c == '/' && refuse_slash)) {
+        bool escaped = in.p[i] == '%';
+        int c = escaped ? escaped_byte(in, i) : in.p[i];
+        if (c <= 0 || (c == '/' && refuse_slash)) {
             return PAG_E_SYNTAX;
         }
-        to[n++] = c;
+        to[n++] = (uint8_t)c;
+        i += escaped ? 2 : 0;
     }
     *out = (struct pag_span){ to, n };
     return PAG_OK;

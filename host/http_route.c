@@ -114,6 +114,14 @@ void pag_http_router_free(struct pag_http_router *r)
     }
 }
 
+static bool segment_fits(const struct segment *s, struct pag_span text)
+{
+    if (s->kind != SEG_LITERAL) {
+        return text.n > 0;
+    }
+    return text.n == s->text.n && (text.n == 0 || memcmp(text.p, s->text.p, text.n) == 0);
+}
+
 static bool fits(const struct compiled *c, struct pag_span path, struct pag_span param[PAG_HTTP_PARAMS_MAX])
 {
     const uint8_t *at = path.p;
@@ -126,17 +134,14 @@ static bool fits(const struct compiled *c, struct pag_span path, struct pag_span
         }
         at++;
         const uint8_t *slash = s->kind == SEG_REST ? NULL : memchr(at, '/', (size_t)(end - at));
-        size_t n = (size_t)((slash == NULL ? end : slash) - at);
-        if (s->kind == SEG_LITERAL) {
-            if (n != s->text.n || (n > 0 && memcmp(at, s->text.p, n) != 0)) {
-                return false;
-            }
-        } else if (n == 0) {
+        struct pag_span text = { at, (size_t)((slash == NULL ? end : slash) - at) };
+        if (!segment_fits(s, text)) {
             return false;
-        } else {
-            param[params++] = (struct pag_span){ at, n };
         }
-        at += n;
+        if (s->kind != SEG_LITERAL) {
+            param[params++] = text;
+        }
+        at += text.n;
     }
     return at == end;
 }

@@ -101,7 +101,7 @@ static char *copy_text(const char *text)
 
 static void free_text(const char *text)
 {
-    free((void *)(uintptr_t)text);
+    free((void *)(uintptr_t)text); /* NOLINT(performance-no-int-to-ptr): our own copy */
 }
 
 static enum pag_err take_config(struct pag_tls *tls, const struct pag_tls_config *config,

@@ -176,6 +176,7 @@ BIO_METHOD *pag_tls_bio_method(void)
 
 /* ---- connections ---- */
 
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
 static void on_message(int sent, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
     (void)version;

@@ -1,4 +1,4 @@
-#define _DEFAULT_SOURCE /* NOLINT(bugprone-reserved-identifier): timegm */
+#define _DEFAULT_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): timegm */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): MSG_TRUNC on TCP, SOCK_NONBLOCK */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): MSG_TRUNC on TCP, SOCK_NONBLOCK */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -204,35 +204,36 @@ static void replace(struct load *l, struct conn *c, bool failed)
     conn_open(l, c);
 }
 
+/* Takes what is there. False when the connection was replaced or nothing is left. */
+static bool read_some(struct load *l, struct conn *c)
+{
+    ssize_t r = take(l, c);
+    if (r < 0) {
+        replace(l, c, true);
+    }
+    if (r <= 0) {
+        return false;
+    }
+    if (!take_reply(l, c, (size_t)r)) {
+        return true;
+    }
+    l->n++;
+    if (l->fresh) {
+        replace(l, c, false);
+        return false;
+    }
+    request(l, c);
+    return true;
+}
+
 static void on_ready(struct load *l, struct conn *c)
 {
     ERR_clear_error();
-    if (!c->connected) {
-        int up = bring_up(l, c);
-        if (up <= 0) {
-            if (up < 0) {
-                replace(l, c, true);
-            }
-            return;
-        }
+    int up = c->connected ? 1 : bring_up(l, c);
+    if (up < 0) {
+        replace(l, c, true);
     }
-    for (;;) {
-        ssize_t r = take(l, c);
-        if (r == 0) {
-            return;
-        }
-        if (r < 0) {
-            replace(l, c, true);
-            return;
-        }
-        if (take_reply(l, c, (size_t)r)) {
-            l->n++;
-            if (l->fresh) {
-                replace(l, c, false);
-                return;
-            }
-            request(l, c);
-        }
+    while (up > 0 && read_some(l, c)) {
     }
 }
 

@@ -20,7 +20,7 @@ static struct pag_loop *the_loop; /* for the signal handler */
 static void on_signal(int number)
 {
     (void)number;
-    pag_loop_stop(the_loop);
+    pag_loop_stop(the_loop); /* NOLINT(bugprone-signal-handler,cert-sig30-c): made for it, host/loop.h */
 }
 
 static void handle_file(struct pag_http_request *req)

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): mkdtemp, memmem */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): mkdtemp, memmem */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): mkdtemp */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): mkdtemp */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <openssl/err.h>
