@@ -233,29 +233,32 @@ static int take_long(struct pag_cli *cli, char **argv, int *i)
     return add_option(cli, f, value);
 }
 
+static int take_short_value(struct pag_cli *cli, const struct pag_flag *f, const char *rest, char **argv,
+                            int *i)
+{
+    const char *value = rest[0] != 0 ? rest : argv[*i + 1];
+    if (value == NULL) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, f->help, "-%c wants a value: %s", f->letter, f->arg);
+    }
+    *i += rest[0] == 0;
+    return add_option(cli, f, value);
+}
+
 /* "-q", "-vv", "-o FILE", "-oFILE". */
 static int take_short(struct pag_cli *cli, char **argv, int *i)
 {
-    for (const char *p = argv[*i] + 1; *p != 0; p++) {
+    int rc = PAG_EXIT_OK;
+    for (const char *p = argv[*i] + 1; rc == PAG_EXIT_OK && *p != 0; p++) {
         const struct pag_flag *f = known_flag(cli, NULL, 0, *p);
         if (f == NULL) {
             return unknown_flag(cli, argv[*i]);
         }
-        if (f->arg == NULL) {
-            int rc = add_option(cli, f, "");
-            if (rc != PAG_EXIT_OK) {
-                return rc;
-            }
-            continue;
+        if (f->arg != NULL) {
+            return take_short_value(cli, f, p + 1, argv, i);
         }
-        const char *value = p[1] != 0 ? p + 1 : argv[*i + 1];
-        if (value == NULL) {
-            return pag_cli_fail(cli, PAG_EXIT_USAGE, f->help, "-%c wants a value: %s", *p, f->arg);
-        }
-        *i += p[1] == 0;
-        return add_option(cli, f, value);
+        rc = add_option(cli, f, "");
     }
-    return PAG_EXIT_OK;
+    return rc;
 }
 
 static int take_word(struct pag_cli *cli, const char *word)

@@ -28,7 +28,7 @@ static int make_code(struct pag_cli *cli, json_t **reply)
     }
     int rc = pag_opt_number(cli, "uses", 1, &uses);
     if (rc == PAG_EXIT_OK) {
-        rc = pag_opt_seconds(cli, "ttl", 7 * 86400, &ttl_s);
+        rc = pag_opt_seconds(cli, "ttl", 7ULL * 86400, &ttl_s);
     }
     if (rc != PAG_EXIT_OK) {
         return rc;

@@ -55,16 +55,10 @@ static const char *nearest_of(const json_t *items, const char *text, const char 
 {
     const char *names[NAMES_MAX];
     size_t n = 0;
-    size_t i = 0;
-    const json_t *item = NULL;
-    json_array_foreach(items, i, item)
-    {
-        const char *of[2] = { pag_out_text(item, a), pag_out_text(item, b) };
-        for (size_t k = 0; k < 2 && n < NAMES_MAX; k++) {
-            if (of[k][0] != 0) {
-                names[n++] = of[k];
-            }
-        }
+    for (size_t i = 0; i < json_array_size(items) && n + 2 <= NAMES_MAX; i++) {
+        const json_t *item = json_array_get(items, i);
+        names[n++] = pag_out_text(item, a);
+        names[n++] = pag_out_text(item, b);
     }
     return pag_text_nearest(text, names, n);
 }

@@ -1,6 +1,4 @@
-#include <dirent.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/client.h"
@@ -153,24 +151,15 @@ static json_t *row_of(struct pag_cli *cli, const char *name)
     return row;
 }
 
-/* Names of the local keys, sorted. */
 static json_t *local_rows(struct pag_cli *cli)
 {
     json_t *rows = pag_cli_keep(cli, json_array());
-    struct dirent **found = NULL;
-    int n = scandir(pag_key_folder(cli), &found, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
-        char *name = found[i]->d_name;
-        size_t len = strlen(name);
-        if (len > 4 && strcmp(name + len - 4, ".pem") == 0) {
-            json_t *row = row_of(cli, pag_cli_text(cli, "%.*s", (int)(len - 4), name));
-            if (row != NULL) {
-                (void)json_array_append_new(rows, row);
-            }
+    for (const char **name = pag_key_names(cli); *name != NULL; name++) {
+        json_t *row = row_of(cli, *name);
+        if (row != NULL) {
+            (void)json_array_append_new(rows, row);
         }
-        free(found[i]);
     }
-    free(found);
     return rows;
 }
 

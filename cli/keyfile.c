@@ -1,9 +1,11 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): setrlimit, prctl */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): setrlimit, prctl */
 #include "cli/keyfile.h"
 
+#include <dirent.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -37,6 +39,23 @@ const char *pag_key_path(struct pag_cli *cli, const char *name, const char *endi
 bool pag_key_exists(struct pag_cli *cli, const char *name)
 {
     return pag_text_name_ok(name) && pag_fs_exists(pag_key_path(cli, name, ".pem"));
+}
+
+const char **pag_key_names(struct pag_cli *cli)
+{
+    struct dirent **found = NULL;
+    int n = scandir(pag_key_folder(cli), &found, NULL, alphasort);
+    const char **names = pag_cli_alloc(cli, ((size_t)(n > 0 ? n : 0) + 1) * sizeof *names);
+    size_t kept = 0;
+    for (int i = 0; i < n; i++) {
+        size_t len = strlen(found[i]->d_name);
+        if (len > 4 && strcmp(found[i]->d_name + len - 4, ".pem") == 0) {
+            names[kept++] = pag_cli_text(cli, "%.*s", (int)(len - 4), found[i]->d_name);
+        }
+        free(found[i]);
+    }
+    free(found);
+    return names;
 }
 
 const char *pag_key_id_text(struct pag_cli *cli, const uint8_t id[PAG_KEY_ID_BYTES])

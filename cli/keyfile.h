@@ -19,6 +19,8 @@ struct pag_key {
 const char *pag_key_folder(struct pag_cli *cli);
 const char *pag_key_path(struct pag_cli *cli, const char *name, const char *ending); /* ".pem" ".pub" */
 bool pag_key_exists(struct pag_cli *cli, const char *name);
+/* Names of the keys on this machine, sorted, ended by NULL; in the arena. */
+const char **pag_key_names(struct pag_cli *cli);
 
 /* Private part; from here on no core dumps, secrets in locked memory. Asks for the passphrase when there is
  * one. */

@@ -69,21 +69,17 @@ static int look(struct pag_cli *cli, struct candidates *c)
     return PAG_EXIT_OK;
 }
 
-/* "AB:CD…" or "abcd…" to 64 lower-case digits. */
+/* "AB:CD…" or "abcd…" against 64 lower-case digits. */
 static bool same_fingerprint(const char *given, const char *sha256)
 {
-    size_t at = 0;
-    for (const char *p = given; *p != 0; p++) {
-        if (*p == ':' || *p == ' ') {
-            continue;
+    char digits[65];
+    size_t n = 0;
+    for (const char *p = given; *p != 0 && n < sizeof digits; p++) {
+        if (*p != ':' && *p != ' ') {
+            digits[n++] = *p;
         }
-        char c = *p >= 'A' && *p <= 'F' ? (char)(*p + 32) : *p;
-        if (at >= 64 || c != sha256[at]) {
-            return false;
-        }
-        at++;
     }
-    return at == 64;
+    return n == 64 && pag_span_eq_nocase(pag_span_of(digits, n), sha256);
 }
 
 static const struct candidate *root_of(const struct candidates *c)
@@ -107,12 +103,12 @@ static void show_candidates(const struct pag_cli *cli, const struct candidates *
 static int choose(struct pag_cli *cli, const struct candidates *c, const struct candidate **pin)
 {
     const char *given = pag_opt(cli, "trust-fingerprint");
-    if (c->n == 0) {
+    if (root_of(c) == NULL) {
         return pag_cli_fail(cli, PAG_EXIT_UNREACHABLE, "is this a Pagurus server?", "%s shows no certificate",
                             cli->set.server);
     }
+    *pin = root_of(c);
     if (given == NULL) {
-        *pin = root_of(c);
         pag_cli_say(cli, "%s is not known to this machine yet. It shows:\n", cli->set.server);
         show_candidates(cli, c);
         pag_cli_say(cli, "Compare with the fingerprint that pagurusd printed on its own machine.\n");
@@ -165,7 +161,7 @@ static int pin_server(struct pag_cli *cli, const char *name, const char **ca)
     if (rc == PAG_EXIT_OK) {
         rc = choose(cli, c, &pin);
     }
-    if (rc != PAG_EXIT_OK) {
+    if (rc != PAG_EXIT_OK || pin == NULL) {
         return rc;
     }
     const char *dir = pag_cli_text(cli, "%s/ca", pag_conf_dir(cli));
@@ -226,7 +222,9 @@ static const char *name_of(struct pag_cli *cli)
     const char *host = strstr(cli->set.server, "://") + 3;
     char *name = pag_cli_text(cli, "%.*s", (int)strcspn(host, "/"), host);
     for (char *p = name; *p != 0; p++) {
-        *p = *p == ':' ? '-' : *p;
+        if (*p == ':') {
+            *p = '-';
+        }
     }
     return given != NULL ? given : pag_text_name_ok(name) ? name : "default";
 }

@@ -1,4 +1,5 @@
-#define _DEFAULT_SOURCE /* NOLINT(bugprone-reserved-identifier): struct winsize */
+#define _DEFAULT_SOURCE  /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): struct winsize \
+                          */
 #include "cli/out.h"
 
 #include <string.h>
@@ -180,27 +181,29 @@ struct table {
     size_t screen;
 };
 
-/* Prints at most room columns of text; "…" shows that it was cut. */
+/* Bytes of the first n characters of text. */
+static size_t bytes_of(const char *text, size_t n)
+{
+    size_t at = 0;
+    for (; text[at] != 0; at++) {
+        bool begins = ((unsigned char)text[at] & 0xc0) != 0x80;
+        if (begins && n-- == 0) {
+            break;
+        }
+    }
+    return at;
+}
+
+/* Prints at most room (>= 1) columns of text; "…" shows that it was cut. Returns the columns. */
 static size_t put_cut(const char *text, size_t room)
 {
     size_t all = pag_text_columns(text);
-    size_t shown = 0;
-    size_t keep = all <= room ? all : room > 0 ? room - 1 : 0;
-    const char *p = text;
-    for (; *p != 0; p++) {
-        if (((unsigned char)*p & 0xc0) != 0x80) {
-            if (shown == keep) {
-                break;
-            }
-            shown++;
-        }
-        (void)fputc(*p, stdout);
+    if (all <= room) {
+        (void)fputs(text, stdout);
+        return all;
     }
-    if (all > room && room > 0) {
-        (void)fputs("\xe2\x80\xa6", stdout);
-        shown++;
-    }
-    return shown;
+    (void)printf("%.*s\xe2\x80\xa6", (int)bytes_of(text, room - 1), text);
+    return room;
 }
 
 static void put_row(const struct table *t, const char (*cells)[CELL_MAX], bool head)

@@ -28,20 +28,30 @@ struct push {
 
 /* ---- what is pushed ---- */
 
+static bool name_taken(const struct push *p, const char *name)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (strcmp(p->file[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_files(struct pag_cli *cli, struct push *p)
 {
     for (size_t i = 0; i < cli->word_n; i++) {
-        int rc = p->n < FILES_MAX
-                     ? pag_firmware_read(cli, cli->word[i], &p->file[p->n])
-                     : pag_cli_fail(cli, PAG_EXIT_USAGE, NULL, "a release has at most %d images", FILES_MAX);
+        if (p->n == FILES_MAX) {
+            return pag_cli_fail(cli, PAG_EXIT_USAGE, NULL, "a release has at most %d images", FILES_MAX);
+        }
+        struct pag_firmware *f = &p->file[p->n];
+        int rc = pag_firmware_read(cli, cli->word[i], f);
         if (rc != PAG_EXIT_OK) {
             return rc;
         }
-        for (size_t k = 0; k < p->n; k++) {
-            if (strcmp(p->file[k].name, p->file[p->n].name) == 0) {
-                return pag_cli_fail(cli, PAG_EXIT_USAGE, "name them: firmware.bin filesystem=littlefs.bin",
-                                    "two images are called \"%s\"", p->file[k].name);
-            }
+        if (name_taken(p, f->name)) {
+            return pag_cli_fail(cli, PAG_EXIT_USAGE, "name them: firmware.bin filesystem=littlefs.bin",
+                                "two images are called \"%s\"", f->name);
         }
         p->n++;
     }

@@ -1,7 +1,5 @@
 #include "cli/sign.h"
 
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/client.h"
@@ -12,16 +10,6 @@
 #include "host/crypto.h"
 
 /* ---- which key ---- */
-
-static const char *local_name(struct pag_cli *cli, const char *file)
-{
-    size_t n = strlen(file);
-    if (n <= 4 || strcmp(file + n - 4, ".pub") != 0) {
-        return NULL;
-    }
-    const char *name = pag_cli_text(cli, "%.*s", (int)(n - 4), file);
-    return pag_key_exists(cli, name) ? name : NULL;
-}
 
 static bool may_release(const struct pag_trust_set *set, const uint8_t id[PAG_KEY_ID_BYTES])
 {
@@ -35,26 +23,20 @@ static bool may_release(const struct pag_trust_set *set, const uint8_t id[PAG_KE
 
 int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const char **name)
 {
-    struct dirent **found = NULL;
     size_t hits = 0;
     *name = pag_conf_default(cli, "sign");
     if (*name != NULL) {
         return PAG_EXIT_OK;
     }
-    int n = scandir(pag_key_folder(cli), &found, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
+    for (const char **local = pag_key_names(cli); *local != NULL; local++) {
         struct pag_key key;
-        const char *local = local_name(cli, found[i]->d_name);
-        if (local != NULL && pag_key_public(cli, local, &key) == PAG_EXIT_OK) {
-            if (may_release(set, key.id)) {
-                *name = local;
-                hits++;
-            }
+        if (pag_key_public(cli, *local, &key) == PAG_EXIT_OK) {
+            bool may = may_release(set, key.id);
+            *name = may ? *local : *name;
+            hits += may;
             pag_key_close(&key);
         }
-        free(found[i]);
     }
-    free(found);
     if (hits == 1) {
         return PAG_EXIT_OK;
     }

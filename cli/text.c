@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): timegm */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): timegm */
 #include "cli/text.h"
 
 #include <openssl/evp.h>
@@ -15,6 +15,18 @@ static unsigned least(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
+/* Cost of turning a[..i] into b[..j] out of the rows before (Damerau, optimal string alignment). */
+static unsigned step(const char *a, const char *b, size_t i, size_t j, unsigned (*row)[LONGEST + 1])
+{
+    unsigned cost = a[i - 1] == b[j - 1] ? 0 : 1;
+    const unsigned *up = row[(i - 1) % 3];
+    unsigned d = least(least(up[j], row[i % 3][j - 1]) + 1, up[j - 1] + cost);
+    if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        d = least(d, row[(i - 2) % 3][j - 2] + 1);
+    }
+    return d;
+}
+
 unsigned pag_text_distance(const char *a, const char *b)
 {
     size_t n = strlen(a);
@@ -27,15 +39,9 @@ unsigned pag_text_distance(const char *a, const char *b)
         row[0][j] = (unsigned)j;
     }
     for (size_t i = 1; i <= n; i++) {
-        unsigned *now = row[i % 3];
-        const unsigned *up = row[(i - 1) % 3];
-        now[0] = (unsigned)i;
+        row[i % 3][0] = (unsigned)i;
         for (size_t j = 1; j <= m; j++) {
-            unsigned cost = a[i - 1] == b[j - 1] ? 0 : 1;
-            now[j] = least(least(up[j] + 1, now[j - 1] + 1), up[j - 1] + cost);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-                now[j] = least(now[j], row[(i - 2) % 3][j - 2] + 1);
-            }
+            row[i % 3][j] = step(a, b, i, j, row);
         }
     }
     return row[n % 3][m];

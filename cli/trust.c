@@ -1,8 +1,6 @@
 #include "cli/trust.h"
 
-#include <dirent.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/client.h"
@@ -168,38 +166,27 @@ static int sign_with(struct pag_cli *cli, const char *name, struct signing *s)
     return err == PAG_OK ? PAG_EXIT_OK : pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s could not sign", name);
 }
 
-/* The name of a local key when file is its public part and it is a root of the old or the new set; else NULL.
- */
-static const char *root_here(struct pag_cli *cli, const struct signing *s, const char *file)
+static bool root_here(struct pag_cli *cli, const struct signing *s, const char *name)
 {
     struct pag_key key;
-    size_t n = strlen(file);
-    if (n <= 4 || strcmp(file + n - 4, ".pub") != 0) {
-        return NULL;
-    }
-    const char *name = pag_cli_text(cli, "%.*s", (int)(n - 4), file);
-    if (!pag_key_exists(cli, name) || pag_key_public(cli, name, &key) != PAG_EXIT_OK) {
-        return NULL;
+    if (pag_key_public(cli, name, &key) != PAG_EXIT_OK) {
+        return false;
     }
     bool wanted = is_root(s->old, key.id) || is_root(s->set, key.id);
     pag_key_close(&key);
-    return wanted ? name : NULL;
+    return wanted;
 }
 
+/* Every private key of this machine that is a root of the old or the new set. */
 static int sign_all(struct pag_cli *cli, struct signing *s)
 {
-    struct dirent **found = NULL;
     int rc = PAG_EXIT_OK;
-    int n = scandir(pag_key_folder(cli), &found, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
-        const char *name =
-            rc == PAG_EXIT_OK && s->n < SIGNERS_MAX ? root_here(cli, s, found[i]->d_name) : NULL;
-        if (name != NULL) {
-            rc = sign_with(cli, name, s);
+    for (const char **name = pag_key_names(cli); rc == PAG_EXIT_OK && *name != NULL && s->n < SIGNERS_MAX;
+         name++) {
+        if (root_here(cli, s, *name)) {
+            rc = sign_with(cli, *name, s);
         }
-        free(found[i]);
     }
-    free(found);
     return rc;
 }
 

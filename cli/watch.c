@@ -130,6 +130,8 @@ int pag_cmd_device_watch(struct pag_cli *cli)
 
 /* ---- events ---- */
 
+enum { PAGE = 1000 };
+
 static int page_of_events(struct pag_cli *cli, uint64_t *after, uint64_t limit, json_t **items)
 {
     json_t *reply = NULL;
@@ -144,42 +146,67 @@ static int page_of_events(struct pag_cli *cli, uint64_t *after, uint64_t limit, 
     return rc;
 }
 
-static int show_events(struct pag_cli *cli, bool follow)
+static int list_events(struct pag_cli *cli, uint64_t after, uint64_t limit)
 {
-    uint64_t after = 0;
-    uint64_t limit = 0;
-    uint64_t shown = 0;
-    int rc = pag_opt_number(cli, "after", 0, &after);
-    if (rc == PAG_EXIT_OK) {
-        rc = pag_opt_number(cli, "limit", follow ? UINT64_MAX : 100, &limit);
-    }
     json_t *all = pag_cli_keep(cli, json_array());
-    catch_interrupt();
-    while (rc == PAG_EXIT_OK && shown < limit) {
+    while (json_array_size(all) < limit) {
         json_t *items = NULL;
-        uint64_t room = limit - shown < 1000 ? limit - shown : 1000;
-        rc = page_of_events(cli, &after, room, &items);
+        uint64_t left = limit - json_array_size(all);
+        uint64_t room = left < PAGE ? left : PAGE;
+        int rc = page_of_events(cli, &after, room, &items);
+        if (rc != PAG_EXIT_OK) {
+            return rc;
+        }
+        (void)json_array_extend(all, items);
+        if (json_array_size(items) < room) {
+            break;
+        }
+    }
+    return pag_out_items(cli, all, pag_event_columns);
+}
+
+/* One heading is enough for a list that goes on. */
+static void no_more_headings(struct pag_cli *cli)
+{
+    if (!pag_opt_on(cli, "no-header") && cli->option_n < PAG_CLI_OPTIONS) {
+        cli->option[cli->option_n++] = (struct pag_option){ "no-header", "" };
+    }
+}
+
+static int follow_events(struct pag_cli *cli, uint64_t after, uint64_t limit)
+{
+    uint64_t shown = 0;
+    catch_interrupt();
+    while (shown < limit) {
+        json_t *items = NULL;
+        int rc = page_of_events(cli, &after, limit - shown < PAGE ? limit - shown : PAGE, &items);
         if (rc != PAG_EXIT_OK) {
             return rc;
         }
         shown += json_array_size(items);
-        if (follow && json_array_size(items) > 0) {
-            rc = pag_out_items(cli, items, pag_event_columns);
+        if (json_array_size(items) > 0) {
+            (void)pag_out_items(cli, items, pag_event_columns);
             (void)fflush(stdout);
-            if (!pag_opt_on(cli, "no-header") && cli->option_n < PAG_CLI_OPTIONS) {
-                cli->option[cli->option_n++] = (struct pag_option){ "no-header", "" };
-            }
-        } else {
-            (void)json_array_extend(all, items);
-        }
-        if (!follow && json_array_size(items) < room) {
-            break;
-        }
-        if (follow && json_array_size(items) == 0 && !wait_ms(1000)) {
+            no_more_headings(cli);
+        } else if (!wait_ms(1000)) {
             return PAG_EXIT_INTERRUPTED;
         }
     }
-    return follow || rc != PAG_EXIT_OK ? rc : pag_out_items(cli, all, pag_event_columns);
+    return PAG_EXIT_OK;
+}
+
+static int show_events(struct pag_cli *cli, bool follow)
+{
+    uint64_t after = 0;
+    uint64_t limit = 0;
+    int rc = pag_opt_number(cli, "after", 0, &after);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_opt_number(cli, "limit", follow ? UINT64_MAX : 100, &limit);
+    }
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    return follow ? follow_events(cli, after, limit) : list_events(cli, after, limit);
 }
 
 int pag_cmd_events(struct pag_cli *cli)
