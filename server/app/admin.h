@@ -1,5 +1,5 @@
-#ifndef PAG_APP_ADMIN_H
-#define PAG_APP_ADMIN_H
+#ifndef PAG_SERVER_APP_ADMIN_H
+#define PAG_SERVER_APP_ADMIN_H
 
 #include "server/app/app.h"
 #include "server/domain/event.h"
@@ -57,7 +57,7 @@ struct pag_subscription {
     void *ctx;
     /* owned by the app */
     struct pag_task task;
-    struct pag_subscription *next;
+    struct pag_store_watch watch;
     int pending;
 };
 void pag_app_subscribe(struct pag_app *app, struct pag_subscription *s);

@@ -1,5 +1,5 @@
-#ifndef PAG_APP_APP_H
-#define PAG_APP_APP_H
+#ifndef PAG_SERVER_APP_APP_H
+#define PAG_SERVER_APP_APP_H
 
 #include <pagurus/errors.h>
 #include <pagurus/types.h>

@@ -1,5 +1,5 @@
-#ifndef PAG_APP_CHECK_IN_H
-#define PAG_APP_CHECK_IN_H
+#ifndef PAG_SERVER_APP_CHECK_IN_H
+#define PAG_SERVER_APP_CHECK_IN_H
 
 #include "core/native.h"
 #include "core/trust.h"

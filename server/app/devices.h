@@ -1,5 +1,5 @@
-#ifndef PAG_APP_DEVICES_H
-#define PAG_APP_DEVICES_H
+#ifndef PAG_SERVER_APP_DEVICES_H
+#define PAG_SERVER_APP_DEVICES_H
 
 #include "server/app/app.h"
 #include "server/domain/command.h"

@@ -1,5 +1,5 @@
-#ifndef PAG_APP_ENROLL_H
-#define PAG_APP_ENROLL_H
+#ifndef PAG_SERVER_APP_ENROLL_H
+#define PAG_SERVER_APP_ENROLL_H
 
 #include "core/native.h"
 #include "server/app/app.h"

@@ -1,5 +1,5 @@
-#ifndef PAG_APP_RELEASES_H
-#define PAG_APP_RELEASES_H
+#ifndef PAG_SERVER_APP_RELEASES_H
+#define PAG_SERVER_APP_RELEASES_H
 
 #include "server/app/app.h"
 #include "server/domain/product.h"

@@ -16,4 +16,10 @@ struct pag_event {
     struct pag_span data; /* one JSON object */
 };
 
+/* Somebody who wants to know that events were committed. Placed by the owner, kept in place until removed. */
+struct pag_store_watch {
+    void (*wake)(struct pag_store_watch *w); /* on the writer's thread */
+    struct pag_store_watch *next;            /* owned by the store */
+};
+
 #endif

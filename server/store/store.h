@@ -8,6 +8,7 @@
 #include "host/clock.h"
 #include "host/log.h"
 #include "host/loop.h"
+#include "server/domain/event.h"
 
 /*
  * The database and the files beside it. One writer thread commits intents in groups; readers have a
@@ -87,10 +88,7 @@ enum pag_err pag_store_reader_new(struct pag_store *store, struct pag_store_read
 void pag_store_reader_free(struct pag_store_reader *r); /* NULL is fine */
 
 /* ---- waking ---- */
-struct pag_store_watch {
-    void (*wake)(struct pag_store_watch *w); /* on the writer's thread, after a commit with events */
-    struct pag_store_watch *next;
-};
+/* Woken after each commit that appended events (domain/event.h). */
 void pag_store_watch_add(struct pag_store *store, struct pag_store_watch *w);
 void pag_store_watch_remove(struct pag_store *store, struct pag_store_watch *w);
 

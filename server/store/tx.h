@@ -75,4 +75,7 @@ enum { PAG_MD5_FORMS_MAX = 160 };
 /* How many were written. form[0] is the file as it is. */
 size_t pag_store_md5_forms(struct pag_span file, uint8_t form[PAG_MD5_FORMS_MAX][16]);
 
+/* SHA-256 of the DER SubjectPublicKeyInfo in a PEM text. PAG_E_SYNTAX: not one public key. */
+enum pag_err pag_public_key_id(struct pag_span pem, uint8_t sha256[PAG_SHA256_BYTES]);
+
 #endif

@@ -1,0 +1,637 @@
+#include "server/app/check_in.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+#include "server/app/op.h"
+
+enum { TRIES_MAX = 4, DIRTY_MAX = 4 };
+
+/* One check-in being worked on; lives in the call's arena. */
+struct visit {
+    struct pag_op *op;
+    struct pag_call *call;
+    const struct pag_check_in *in;
+    struct pag_check_reply *out;
+    const struct pag_catalog *catalog;
+    int64_t now_ms;
+    uint32_t tries;
+    bool is_new;
+    struct pag_device before, device;
+    bool learned;
+    bool has_action, action_changed; /* the one that was open */
+    struct pag_action action;
+    bool has_fresh; /* a new one */
+    struct pag_action fresh;
+    struct pag_device_image *image;
+    size_t image_n;
+    struct pag_device_image *dirty[DIRTY_MAX];
+    size_t dirty_n;
+    struct pag_plan plan;
+    bool count_serve;
+};
+
+static void start(struct visit *v);
+
+/* ---- who and what ---- */
+
+static enum pag_err check_proof(const struct visit *v)
+{
+    const struct pag_check_in *in = v->in;
+    if (in->protocol == PAG_PROTOCOL_NATIVE) {
+        return in->proof == PAG_PROOF_CERTIFICATE ? PAG_OK : PAG_E_UNAUTHENTICATED;
+    }
+    enum pag_proof least = PAG_PROOF_CERTIFICATE;
+    switch (v->catalog->product.settings.legacy_auth) {
+    case PAG_LEGACY_CERTIFICATE:
+        break;
+    case PAG_LEGACY_TOKEN:
+        least = PAG_PROOF_TOKEN;
+        break;
+    case PAG_LEGACY_NONE:
+        least = PAG_PROOF_SAID;
+        break;
+    }
+    /* Who has a certificate is not spoken for by a bare MAC. */
+    if (v->device.cert_serial_n > 0) {
+        least = PAG_PROOF_CERTIFICATE;
+    }
+    return in->proof >= least ? PAG_OK : PAG_E_UNAUTHENTICATED;
+}
+
+static enum pag_err find_device(struct visit *v)
+{
+    struct pag_app_thread *t = v->call->thread;
+    const struct pag_check_in *in = v->in;
+    enum pag_err err = pag_device_get(t->db, NULL, in->device, &v->device);
+    v->is_new = err == PAG_E_NOT_FOUND;
+    if (err != PAG_OK && (!v->is_new || in->product == NULL || in->protocol == PAG_PROTOCOL_NATIVE)) {
+        return err;
+    }
+    v->catalog = pag_store_catalog(t->reader, in->product != NULL ? in->product : v->device.product);
+    if (v->catalog == NULL) {
+        return PAG_E_NOT_FOUND;
+    }
+    if (v->is_new) {
+        memset(&v->device, 0, sizeof v->device);
+        err = pag_text_copy(v->device.id, sizeof v->device.id, pag_span_str(in->device));
+        memcpy(v->device.product, v->catalog->product.id, sizeof v->device.product);
+        v->device.created_ms = v->now_ms;
+        if (err != PAG_OK || !pag_device_id_ok(pag_span_str(in->device))) {
+            return PAG_E_SYNTAX;
+        }
+        return PAG_OK;
+    }
+    if (strcmp(v->catalog->product.id, v->device.product) != 0) {
+        return PAG_E_PRODUCT;
+    }
+    return v->device.revoked_ms != 0 ? PAG_E_DENIED : PAG_OK;
+}
+
+static enum pag_err load_history(struct visit *v)
+{
+    struct pag_db *db = v->call->thread->db;
+    enum pag_err err = PAG_OK;
+    v->has_action = false;
+    v->image_n = 0;
+    if (v->device.open_action != 0) {
+        err = pag_action_get(db, v->device.open_action, &v->action);
+        v->has_action = err == PAG_OK;
+    }
+    if (err == PAG_OK && v->device.images_held > 0) {
+        err = pag_device_image_list(db, v->call->arena, v->device.id, &v->image, &v->image_n);
+    }
+    return err;
+}
+
+/* ---- legacy: which of our images is it? ---- */
+
+static bool same_md5(const struct pag_fact_md5 *a, const struct pag_fact_md5 *b)
+{
+    return a->source != PAG_ABSENT && b->source != PAG_ABSENT &&
+           memcmp(a->value, b->value, sizeof a->value) == 0;
+}
+
+static bool learned_md5(const struct visit *v, const struct pag_facts *said)
+{
+    return v->has_action && v->action.state == PAG_REPORT_INSTALLING && said->version.source != PAG_ABSENT &&
+           strcmp(said->version.value, v->action.version) == 0 &&
+           !same_md5(&said->running_md5, &v->device.facts.running_md5);
+}
+
+static void resolve_legacy(struct visit *v, struct pag_facts *said)
+{
+    struct pag_fact_digest *running = &said->running;
+    uint32_t release = 0;
+    uint32_t image = 0;
+    if (running->source != PAG_ABSENT || v->in->protocol == PAG_PROTOCOL_NATIVE) {
+        return;
+    }
+    if (said->running_md5.source != PAG_ABSENT) {
+        if (pag_catalog_by_md5(v->catalog, said->running_md5.value, &release, &image)) {
+            running->source = PAG_LEARNED;
+            memcpy(running->value, v->catalog->release[release].release->image[image].sha256,
+                   sizeof running->value);
+        } else if (learned_md5(v, said)) {
+            running->source = PAG_LEARNED;
+            memcpy(running->value, v->action.target, sizeof running->value);
+        } else if (same_md5(&said->running_md5, &v->device.facts.running_md5)) {
+            *running = v->device.facts.running; /* what was learned of this MD5 before */
+        }
+    }
+    if (running->source == PAG_ABSENT && v->device.facts.running.source != PAG_ABSENT) {
+        memset(&v->device.facts.running, 0, sizeof v->device.facts.running);
+        v->learned = true;
+    }
+}
+
+/* ---- what follows from it ---- */
+
+static struct pag_device_image *history_of(struct visit *v, const uint8_t sha256[PAG_SHA256_BYTES],
+                                           const char *version)
+{
+    struct pag_device_image *h = NULL;
+    for (size_t i = 0; i < v->image_n; i++) {
+        if (memcmp(v->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
+            h = &v->image[i];
+        }
+    }
+    if (h == NULL) {
+        struct pag_device_image *bigger = pag_arena_alloc(v->call->arena, (v->image_n + 1) * sizeof *bigger);
+        if (bigger == NULL) {
+            return NULL;
+        }
+        if (v->image_n > 0) {
+            memcpy(bigger, v->image, v->image_n * sizeof *bigger);
+        }
+        for (size_t i = 0; i < v->dirty_n; i++) { /* the list has moved */
+            v->dirty[i] = bigger + (v->dirty[i] - v->image);
+        }
+        v->image = bigger;
+        h = &v->image[v->image_n++];
+        memcpy(h->device, v->device.id, sizeof h->device);
+        memcpy(h->sha256, sha256, PAG_SHA256_BYTES);
+        (void)pag_text_copy(h->version, sizeof h->version, pag_span_str(version));
+        v->device.images_held++;
+    }
+    for (size_t i = 0; i < v->dirty_n; i++) {
+        if (v->dirty[i] == h) {
+            return h;
+        }
+    }
+    if (v->dirty_n < DIRTY_MAX) {
+        v->dirty[v->dirty_n++] = h;
+    }
+    return h;
+}
+
+static void close_action(struct visit *v, enum pag_report_state state, const char *text)
+{
+    v->action.state = state;
+    v->action.changed_ms = v->now_ms;
+    v->action.progress_pct = state == PAG_REPORT_CONFIRMED ? 100 : v->action.progress_pct;
+    (void)pag_text_copy(v->action.text, sizeof v->action.text, pag_span_str(text));
+    v->action_changed = true;
+    v->device.open_action = 0;
+    struct pag_device_image *h = NULL;
+    if (state != PAG_REPORT_CANCELLED) {
+        h = history_of(v, v->action.target, v->action.version);
+    }
+    if (h != NULL) {
+        pag_history_outcome(h, &v->action, v->in->protocol == PAG_PROTOCOL_NATIVE, v->now_ms);
+    }
+}
+
+static void see_action(struct visit *v)
+{
+    if (!v->has_action) {
+        return;
+    }
+    enum pag_report_state seen = pag_action_seen(&v->action, &v->device);
+    if (seen == v->action.state) {
+        return;
+    }
+    const char *text = seen == PAG_REPORT_CONFIRMED  ? "seen running it"
+                       : seen == PAG_REPORT_REVERTED ? "came back from the trial on the old image"
+                                                     : "came back on another image after the whole download";
+    close_action(v, seen, text);
+}
+
+static uint32_t sequence_of(const struct pag_catalog *c, const struct pag_fact_digest *running,
+                            const char **version)
+{
+    uint32_t release = 0;
+    uint32_t image = 0;
+    if (running->source == PAG_ABSENT || !pag_catalog_by_sha256(c, running->value, &release, &image)) {
+        return 0;
+    }
+    *version = c->release[release].release->version;
+    return c->release[release].release->sequence;
+}
+
+/* ESP32 style: seen on the new image once, then on the old one again. */
+static void see_regress(struct visit *v)
+{
+    const char *version = "";
+    const char *old = "";
+    if (v->is_new || v->has_action || v->device.pin[0] != '\0') {
+        return;
+    }
+    uint32_t was = sequence_of(v->catalog, &v->before.facts.running, &version);
+    uint32_t is = sequence_of(v->catalog, &v->device.facts.running, &old);
+    if (was == 0 || is == 0 || is >= was) {
+        return;
+    }
+    struct pag_device_image *h = history_of(v, v->before.facts.running.value, version);
+    if (h != NULL) {
+        pag_history_regressed(h, v->now_ms);
+    }
+}
+
+static void make_plan(struct visit *v)
+{
+    const struct pag_plan_in in = { .catalog = v->catalog,
+                                    .device = &v->device,
+                                    .image = v->image,
+                                    .image_n = v->image_n,
+                                    .slot = v->in->mode == PAG_CHECK_FILESYSTEM ? "filesystem" : "firmware",
+                                    .now_unix_s = (uint64_t)v->now_ms / 1000 };
+    pag_plan_next(&in, &v->plan);
+}
+
+static const struct pag_release_image *planned_image(const struct visit *v)
+{
+    return &v->plan.release->release->image[v->plan.image];
+}
+
+static const uint8_t *planned_digest(const struct visit *v)
+{
+    const struct pag_release *r = v->plan.release->release;
+    return r->manifest[v->plan.image].n > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE
+               ? r->manifest_digest[v->plan.image]
+               : planned_image(v)->sha256;
+}
+
+static void new_action(struct visit *v)
+{
+    const struct pag_release *r = v->plan.release->release;
+    const struct pag_release_image *image = planned_image(v);
+    struct pag_action *a = &v->fresh;
+    memset(a, 0, sizeof *a);
+    a->id = pag_make_id31();
+    memcpy(a->device, v->device.id, sizeof a->device);
+    memcpy(a->product, v->device.product, sizeof a->product);
+    memcpy(a->release, r->id, sizeof a->release);
+    memcpy(a->image, image->id, sizeof a->image);
+    memcpy(a->version, r->version, sizeof a->version);
+    memcpy(a->manifest_digest, planned_digest(v), sizeof a->manifest_digest);
+    memcpy(a->target, image->sha256, sizeof a->target);
+    memcpy(a->from, v->device.facts.running.value, sizeof a->from);
+    a->state = PAG_REPORT_OFFERED;
+    a->created_ms = v->now_ms;
+    a->changed_ms = v->now_ms;
+    v->has_fresh = true;
+    v->device.open_action = a->id;
+}
+
+/* Which action this offer belongs to; another open one is given up. */
+static void settle_action(struct visit *v)
+{
+    bool open = v->has_action && !pag_action_final(v->action.state);
+    bool offer = v->plan.reason == PAG_PLAN_OFFER && v->in->mode == PAG_CHECK_FIRMWARE;
+    if (open && v->in->mode == PAG_CHECK_FIRMWARE) {
+        bool same = offer && memcmp(v->action.manifest_digest, planned_digest(v), PAG_SHA256_BYTES) == 0;
+        bool under_way = v->action.state == PAG_REPORT_INSTALLING ||
+                         v->action.state == PAG_REPORT_REBOOTING || v->action.state == PAG_REPORT_DOWNLOADED;
+        if (!same && (offer || !under_way)) {
+            close_action(v, PAG_REPORT_CANCELLED, "no longer offered");
+            open = false;
+        }
+    }
+    if (offer && !open) {
+        new_action(v);
+    }
+    if (v->plan.reason == PAG_PLAN_OFFER && v->in->protocol != PAG_PROTOCOL_NATIVE &&
+        v->in->mode != PAG_CHECK_VERSION) {
+        struct pag_device_image *h =
+            history_of(v, planned_image(v)->sha256, v->plan.release->release->version);
+        if (h != NULL) {
+            pag_history_served(h, v->now_ms);
+        }
+        v->count_serve = true;
+    }
+}
+
+static void judge(struct visit *v, const char *plan_why)
+{
+    bool open = v->device.open_action != 0;
+    const struct pag_action *action = v->has_fresh ? &v->fresh : (v->has_action ? &v->action : NULL);
+    struct pag_action last;
+    if (action == NULL && v->plan.reason != PAG_PLAN_UP_TO_DATE && !v->is_new &&
+        pag_action_last(v->call->thread->db, v->device.id, &last) == PAG_OK) {
+        action = &last;
+    }
+    bool quiet = v->plan.reason == PAG_PLAN_UP_TO_DATE || v->plan.reason == PAG_PLAN_NOTHING_PUBLISHED ||
+                 v->plan.reason == PAG_PLAN_PINNED;
+    const struct pag_device_view view = { .device = &v->device,
+                                          .action = open || !quiet ? action : NULL,
+                                          .blocked = v->plan.history,
+                                          .plan_why = plan_why,
+                                          .up_to_date = quiet };
+    v->device.state = pag_device_judge(&view, v->device.why);
+}
+
+/* ---- the answer ---- */
+
+static enum pag_err fill_offer(struct visit *v)
+{
+    struct pag_check_reply *out = v->out;
+    struct pag_arena *arena = v->call->arena;
+    const struct pag_release *r = v->plan.release->release;
+    const struct pag_release_image *image = planned_image(v);
+    out->verdict = PAG_CHECK_OFFER;
+    out->action_id = v->device.open_action;
+    out->version = pag_arena_text(arena, pag_span_str(r->version));
+    out->image_name = pag_arena_text(arena, pag_span_str(image->name));
+    memcpy(out->sha256, image->sha256, sizeof out->sha256);
+    memcpy(out->md5, image->md5, sizeof out->md5);
+    out->bytes = image->bytes;
+    out->confirm = true;
+    if (v->in->protocol == PAG_PROTOCOL_NATIVE) {
+        out->manifest = pag_arena_copy(arena, r->manifest[v->plan.image]);
+        if (v->plan.permit != NULL) {
+            out->permit = pag_arena_copy(arena, v->plan.permit->cose);
+        }
+        if (out->manifest.p == NULL) {
+            return PAG_E_NO_MEMORY;
+        }
+    }
+    return out->version != NULL && out->image_name != NULL ? PAG_OK : PAG_E_NO_MEMORY;
+}
+
+static enum pag_err fill_version(struct visit *v)
+{
+    const struct pag_release *r = v->plan.release != NULL ? v->plan.release->release : NULL;
+    if (r == NULL || (v->plan.reason != PAG_PLAN_OFFER && v->plan.reason != PAG_PLAN_UP_TO_DATE)) {
+        return PAG_OK;
+    }
+    v->out->verdict = PAG_CHECK_TEXT;
+    v->out->version = pag_arena_text(v->call->arena, pag_span_str(r->version));
+    return v->out->version != NULL ? PAG_OK : PAG_E_NO_MEMORY;
+}
+
+static enum pag_err fill_token(struct visit *v)
+{
+    const struct pag_app_config *config = &v->call->thread->app->config;
+    if (!v->in->has_nonce || config->freshness_sign == NULL) {
+        return PAG_OK;
+    }
+    uint8_t *room = pag_arena_alloc(v->call->arena, PAG_TOKEN_MAX);
+    struct pag_token t = { .server_time = (uint64_t)v->now_ms / 1000,
+                           .trust_version = v->catalog->product.trust_version,
+                           .valid_s = 86400 };
+    if (room == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    memcpy(t.product, v->catalog->product.id_bytes, sizeof t.product);
+    memcpy(t.nonce, v->in->nonce, sizeof t.nonce);
+    memcpy(t.key_id, config->freshness_key, sizeof t.key_id);
+    for (size_t i = 0; i < v->catalog->release_n; i++) {
+        const struct pag_release *r = v->catalog->release[i].release;
+        t.highest_sequence = r->state == PAG_RELEASE_PUBLISHED ? r->sequence : t.highest_sequence;
+    }
+    struct pag_buf b = { room, 0, PAG_TOKEN_MAX };
+    enum pag_err err = pag_token_sign(config->crypto, &t, config->freshness_sign, config->freshness_ctx, &b);
+    v->out->token = pag_buf_span(&b);
+    return err;
+}
+
+static enum pag_err fill(struct visit *v, const char *why)
+{
+    struct pag_check_reply *out = v->out;
+    const struct pag_product *p = &v->catalog->product;
+    memset(out, 0, sizeof *out);
+    out->poll_s = p->settings.poll_s != 0 ? p->settings.poll_s : v->call->thread->app->config.poll_s;
+    out->trust_version = p->trust_version;
+    out->reason = v->plan.reason;
+    out->why = pag_arena_text(v->call->arena, pag_span_str(why));
+    enum pag_err err = PAG_OK;
+    if (v->in->mode == PAG_CHECK_VERSION) {
+        err = fill_version(v);
+    } else if (v->plan.reason == PAG_PLAN_OFFER) {
+        err = fill_offer(v);
+    } else if (v->plan.reason == PAG_PLAN_NO_IMAGE ||
+               (v->in->mode == PAG_CHECK_FILESYSTEM && v->plan.reason == PAG_PLAN_NOTHING_PUBLISHED)) {
+        out->verdict = PAG_CHECK_NO_IMAGE;
+    }
+    if (err == PAG_OK) {
+        err = fill_token(v);
+    }
+    if (err == PAG_OK && v->in->protocol == PAG_PROTOCOL_NATIVE && v->device.commands_queued > 0) {
+        size_t n = 0;
+        err = pag_command_waiting(v->call->thread->db, v->call->arena, v->device.id, v->now_ms,
+                                  PAG_NATIVE_COMMANDS_MAX, out->command, &n);
+        out->command_n = (uint8_t)n;
+    }
+    return err;
+}
+
+/* ---- writing ---- */
+
+static enum pag_err write_commands(struct pag_store_tx *tx, struct visit *v)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    enum pag_err err = PAG_OK;
+    for (size_t i = 0; i < v->out->command_n && err == PAG_OK; i++) {
+        struct pag_command c = v->out->command[i];
+        c.state = PAG_COMMAND_SENT;
+        c.sent_ms = v->now_ms;
+        err = pag_command_update(db, &c);
+    }
+    /* Also drops what has expired from the count. */
+    struct pag_command rest[1];
+    size_t n = 0;
+    if (err == PAG_OK) {
+        err = pag_command_waiting(db, v->call->arena, v->device.id, v->now_ms, 1, rest, &n);
+    }
+    if (err == PAG_OK && n == 0) {
+        v->device.commands_queued = 0;
+    }
+    return err;
+}
+
+static enum pag_err write_actions(struct pag_store_tx *tx, const struct visit *v)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    enum pag_err err = PAG_OK;
+    if (v->action_changed) {
+        err = pag_action_update(db, &v->action);
+        err = err == PAG_OK ? pag_action_event(tx, &v->action) : err;
+    }
+    if (err == PAG_OK && v->has_fresh) {
+        err = pag_action_insert(db, &v->fresh);
+        err = err == PAG_OK ? pag_action_event(tx, &v->fresh) : err;
+    }
+    for (size_t i = 0; i < v->dirty_n && err == PAG_OK; i++) {
+        err = pag_device_image_put(db, v->dirty[i]);
+    }
+    return err;
+}
+
+static enum pag_err write_events(struct pag_store_tx *tx, const struct visit *v)
+{
+    enum pag_err err = PAG_OK;
+    if (v->is_new) {
+        err = pag_device_event(tx, &v->device, "device.created", "device");
+    }
+    if (err == PAG_OK && v->device.running_since_ms != v->before.running_since_ms) {
+        err = pag_device_event(tx, &v->device, "device.running", "device");
+    }
+    if (err == PAG_OK && v->device.state != v->before.state) {
+        err = pag_device_event(tx, &v->device, "device.state", "device");
+    }
+    return err;
+}
+
+static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
+{
+    struct visit *v = op->data;
+    struct pag_db *db = pag_store_tx_db(tx);
+    enum pag_err err = PAG_OK;
+    if (v->before.commands_queued > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE) {
+        err = write_commands(tx, v);
+    }
+    if (err == PAG_OK) {
+        err = v->is_new ? pag_device_insert(db, &v->device) : pag_device_update(db, &v->device);
+    }
+    err = err == PAG_OK ? write_actions(tx, v) : err;
+    return err == PAG_OK ? write_events(tx, v) : err;
+}
+
+static void count(const struct visit *v)
+{
+    struct pag_app *app = v->call->thread->app;
+    if (v->out->verdict == PAG_CHECK_OFFER) {
+        PAG_COUNT(app, offers);
+    }
+    if (v->action_changed && v->action.state == PAG_REPORT_CONFIRMED) {
+        PAG_COUNT(app, confirmed);
+    }
+    if (v->action_changed && v->action.state == PAG_REPORT_FAILED) {
+        PAG_COUNT(app, failed);
+    }
+    if (v->action_changed && v->action.state == PAG_REPORT_REVERTED) {
+        PAG_COUNT(app, reverted);
+    }
+    if (v->device.state == PAG_DEVICE_BLOCKED && v->before.state != PAG_DEVICE_BLOCKED) {
+        PAG_COUNT(app, blocked);
+    }
+}
+
+static void written(struct pag_op *op, enum pag_err err)
+{
+    struct visit *v = op->data;
+    /* Somebody else has changed this device meanwhile: look again. */
+    bool moved = err == PAG_E_CONFLICT || (err == PAG_E_EXISTS && v->is_new);
+    if (moved && ++v->tries < TRIES_MAX) {
+        start(v);
+        return;
+    }
+    if (err == PAG_OK) {
+        count(v);
+    }
+    v->call->done(v->call, moved ? PAG_E_BUSY : err);
+}
+
+static bool has_news(const struct visit *v)
+{
+    return v->is_new || v->learned || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
+           v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
+           (v->before.commands_queued > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE);
+}
+
+static enum pag_err decide(struct visit *v)
+{
+    struct pag_facts said = v->in->facts;
+    char why[PAG_WHY_MAX + 1];
+    enum pag_err err = load_history(v);
+    if (err != PAG_OK) {
+        return err;
+    }
+    resolve_legacy(v, &said);
+    v->learned |= pag_device_learn(&v->device, &said, v->now_ms);
+    if (v->device.protocol != v->in->protocol || v->device.proof != v->in->proof) {
+        v->device.protocol = v->in->protocol;
+        v->device.proof = v->in->proof;
+        v->learned = true;
+    }
+    if (v->in->mac != NULL && strcmp(v->device.mac, v->in->mac) != 0) {
+        v->learned |= pag_text_copy(v->device.mac, sizeof v->device.mac, pag_span_str(v->in->mac)) == PAG_OK;
+    }
+    if (v->in->mode == PAG_CHECK_FIRMWARE) {
+        see_action(v);
+        see_regress(v);
+    }
+    make_plan(v);
+    pag_plan_sentence(&v->plan, why);
+    if (v->in->mode != PAG_CHECK_VERSION) {
+        settle_action(v);
+    }
+    if (v->in->mode == PAG_CHECK_FIRMWARE) {
+        judge(v, v->plan.reason == PAG_PLAN_OFFER ? "" : why);
+    }
+    return fill(v, why);
+}
+
+static void start(struct visit *v)
+{
+    struct pag_app_thread *t = v->call->thread;
+    v->now_ms = pag_app_now_ms(t->app);
+    v->learned = v->has_action = v->action_changed = v->has_fresh = v->count_serve = false;
+    v->dirty_n = 0;
+    v->image_n = 0;
+    enum pag_err err = find_device(v);
+    v->before = v->device;
+    if (err == PAG_OK) {
+        err = check_proof(v);
+    }
+    if (err == PAG_OK) {
+        err = decide(v);
+    }
+    if (err != PAG_OK) {
+        v->call->done(v->call, err);
+        return;
+    }
+    if (!has_news(v)) {
+        pag_store_touch(t->reader, v->device.id, v->now_ms, true);
+        v->call->done(v->call, PAG_OK);
+        return;
+    }
+    if (v->is_new) {
+        v->device.last_seen_ms = v->now_ms;
+        v->device.last_poll_ms = v->now_ms;
+    }
+    pag_store_touch(t->reader, v->device.id, v->now_ms, true);
+    v->op->after = written;
+    pag_op_submit(v->op, write_visit);
+}
+
+void pag_app_check_in(struct pag_call *call, const struct pag_check_in *in, struct pag_check_reply *out)
+{
+    struct pag_op *op = pag_op_new(call, in, out);
+    if (op == NULL) {
+        return;
+    }
+    struct visit *v = pag_arena_alloc(call->arena, sizeof *v);
+    if (v == NULL) {
+        call->done(call, PAG_E_NO_MEMORY);
+        return;
+    }
+    PAG_COUNT(call->thread->app, check_ins);
+    op->data = v;
+    v->op = op;
+    v->call = call;
+    v->in = in;
+    v->out = out;
+    start(v);
+}

@@ -1,0 +1,131 @@
+#include <string.h>
+
+#include "core/bytes.h"
+#include "server/app/devices.h"
+#include "server/app/op.h"
+
+enum { TTL_MAX_S = 30 * 86400, QUEUED_MAX = 64 };
+
+static enum pag_err command_event(struct pag_store_tx *tx, const struct pag_command *c, const char *type,
+                                  bool audit)
+{
+    const struct pag_field field[] = { PAG_F_U64("command", c->id),
+                                       PAG_F_STR("kind", pag_command_kind_word(c->kind)) };
+    const struct pag_event_in event = { .type = type,
+                                        .product = c->product,
+                                        .device = c->device,
+                                        .actor = c->actor,
+                                        .field = field,
+                                        .field_n = 2 };
+    return audit ? pag_store_audit_add(tx, &event, c->device) : pag_store_event_add(tx, &event);
+}
+
+static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_command_in *in = op->in;
+    struct pag_command *c = op->out;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device d;
+    enum pag_err err = pag_find_device(op->call, db, in->device, &d);
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (d.revoked_ms != 0) {
+        return pag_refuse(op->call, PAG_E_CONFLICT, "conflict", "The device is revoked.");
+    }
+    if (d.commands_queued >= QUEUED_MAX) {
+        return pag_refuse(op->call, PAG_E_LIMIT, "conflict",
+                          "64 commands are waiting for this device already.");
+    }
+    memcpy(c->device, d.id, sizeof c->device);
+    memcpy(c->product, d.product, sizeof c->product);
+    c->created_ms = pag_store_tx_now(tx);
+    c->expires_ms = c->created_ms + (int64_t)in->ttl_s * 1000;
+    d.commands_queued++;
+    err = pag_command_insert(db, c);
+    err = err == PAG_OK ? pag_device_update(db, &d) : err;
+    return err == PAG_OK ? command_event(tx, c, "command.queued", true) : err;
+}
+
+void pag_app_command(struct pag_call *call, const struct pag_command_in *in, struct pag_command *out)
+{
+    memset(out, 0, sizeof *out);
+    unsigned kind = pag_command_kind_by_word(pag_span_str(in->kind));
+    enum pag_err err = PAG_OK;
+    if (kind == 0) {
+        err = pag_refuse_field(call, "/kind", "check, reboot, identify, config or app");
+    } else if (pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
+        err = pag_refuse_field(call, "/arg", "missing, too long, or not for this kind");
+    }
+    if (in->ttl_s < 1 || in->ttl_s > TTL_MAX_S) {
+        err = pag_refuse_field(call, "/ttl_s", "1 to 2592000");
+    }
+    if (err != PAG_OK) {
+        call->done(call, err);
+        return;
+    }
+    out->id = pag_make_id31();
+    out->kind = (enum pag_command_kind)kind;
+    out->arg = in->arg;
+    (void)pag_text_copy(out->actor, sizeof out->actor, pag_span_str(pag_actor_of(call)));
+    struct pag_op *op = pag_op_new(call, in, out);
+    if (op != NULL) {
+        PAG_COUNT(call->thread->app, commands);
+        pag_op_submit(op, queue);
+    }
+}
+
+enum pag_err pag_app_commands(struct pag_call *call, const char *device, uint32_t limit,
+                              struct pag_command **list, size_t *n)
+{
+    struct pag_device d;
+    enum pag_err err = pag_find_device(call, call->thread->db, device, &d);
+    uint32_t most = limit >= 1 && limit <= 1000 ? limit : 100;
+    err = err == PAG_OK ? pag_command_list(call->thread->db, call->arena, device, most, list, n) : err;
+    int64_t now = pag_app_now_ms(call->thread->app);
+    for (size_t i = 0; err == PAG_OK && i < *n; i++) {
+        (*list)[i].state = pag_command_state_at(&(*list)[i], now);
+    }
+    return err;
+}
+
+enum pag_err pag_app_command_waiting(struct pag_call *call, uint32_t id, struct pag_command *out)
+{
+    enum pag_err err = pag_command_get(call->thread->db, call->arena, id, out);
+    bool waiting = err == PAG_OK && out->state == PAG_COMMAND_QUEUED &&
+                   pag_command_state_at(out, pag_app_now_ms(call->thread->app)) == PAG_COMMAND_QUEUED;
+    return err == PAG_OK && !waiting ? PAG_E_NOT_FOUND : err;
+}
+
+struct sent_in {
+    uint32_t id;
+};
+
+static enum pag_err sent(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct sent_in *in = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_command c;
+    struct pag_device d;
+    enum pag_err err = pag_command_get(db, op->call->arena, in->id, &c);
+    if (err != PAG_OK || c.state != PAG_COMMAND_QUEUED) {
+        return err;
+    }
+    c.state = PAG_COMMAND_SENT;
+    c.sent_ms = pag_store_tx_now(tx);
+    err = pag_device_get(db, NULL, c.device, &d);
+    err = err == PAG_OK ? pag_command_update(db, &c) : err;
+    d.commands_queued -= err == PAG_OK && d.commands_queued > 0;
+    err = err == PAG_OK ? pag_device_update(db, &d) : err;
+    return err == PAG_OK ? command_event(tx, &c, "command.sent", false) : err;
+}
+
+void pag_app_command_sent(struct pag_call *call, uint32_t id)
+{
+    struct sent_in *in = pag_arena_alloc(call->arena, sizeof *in);
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op != NULL) {
+        in->id = id;
+        pag_op_submit(op, sent);
+    }
+}

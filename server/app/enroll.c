@@ -1,0 +1,439 @@
+#include "server/app/enroll.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+#include "host/token.h"
+#include "host/x509.h"
+#include "server/app/op.h"
+
+/* ---- issuing, shared by claims and administrators ---- */
+
+struct issue {
+    struct pag_issued issued;
+    struct pag_product product;
+    struct pag_device device;
+    bool is_new;
+    uint8_t key[PAG_SHA256_BYTES];
+    /* claims */
+    struct pag_claim_code code;
+    uint8_t claim[PAG_SHA256_BYTES];
+    char mac[13];
+    bool repeated; /* the answer was given before */
+    struct pag_cert_row row;
+};
+
+static enum pag_err make_certificate(struct pag_call *call, struct issue *i, const char *device,
+                                     struct pag_span csr, uint64_t lifetime_s)
+{
+    const struct pag_app_config *config = &call->thread->app->config;
+    struct pag_fail why = { 0 };
+    const struct pag_cert_order order = { .cn = device,
+                                          .product = i->product.id_bytes,
+                                          .now = (uint64_t)pag_app_now_ms(call->thread->app) / 1000,
+                                          .lifetime_s = lifetime_s };
+    if (config->device_ca == NULL) {
+        return PAG_E_UNSUPPORTED;
+    }
+    enum pag_err err = pag_ca_issue_client(config->device_ca, csr, &order, &i->issued, &why);
+    if (err != PAG_OK) {
+        return pag_refuse(call, err, NULL, why.what);
+    }
+    const struct pag_x509_info *info = &i->issued.info;
+    memcpy(i->row.serial, info->serial, sizeof i->row.serial);
+    i->row.serial_n = info->serial_n;
+    (void)pag_text_copy(i->row.device, sizeof i->row.device, pag_span_str(device));
+    memcpy(i->row.product, i->product.id, sizeof i->row.product);
+    memcpy(i->row.key, info->key_sha256, sizeof i->row.key);
+    memcpy(i->row.fingerprint, info->fingerprint, sizeof i->row.fingerprint);
+    i->row.der = pag_span_of(i->issued.der, i->issued.der_n);
+    i->row.not_before_ms = (int64_t)info->not_before * 1000;
+    i->row.not_after_ms = (int64_t)info->not_after * 1000;
+    return PAG_OK;
+}
+
+/* The device's row with its new certificate, made when it is new. */
+static enum pag_err keep_certificate(struct pag_store_tx *tx, struct pag_op *op, struct issue *i)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device *d = &i->device;
+    int64_t now = pag_store_tx_now(tx);
+    enum pag_err err = pag_device_get(db, NULL, i->row.device, d);
+    i->is_new = err == PAG_E_NOT_FOUND;
+    if (i->is_new) {
+        memset(d, 0, sizeof *d);
+        memcpy(d->id, i->row.device, sizeof d->id);
+        memcpy(d->product, i->product.id, sizeof d->product);
+        memcpy(d->mac, i->mac, sizeof d->mac);
+        d->created_ms = now;
+        err = PAG_OK;
+    }
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (d->revoked_ms != 0 || strcmp(d->product, i->product.id) != 0) {
+        return pag_refuse(op->call, PAG_E_DENIED, NULL,
+                          "The device is revoked or belongs to another product.");
+    }
+    i->row.issued_ms = now;
+    d->enrolled_ms = d->enrolled_ms != 0 ? d->enrolled_ms : now;
+    d->cert_serial_n = i->row.serial_n;
+    memcpy(d->cert_serial, i->row.serial, sizeof d->cert_serial);
+    d->cert_not_after_ms = i->row.not_after_ms;
+    err = i->is_new ? pag_device_insert(db, d) : pag_device_update(db, d);
+    err = err == PAG_OK ? pag_cert_insert(db, &i->row) : err;
+    if (err != PAG_OK) {
+        return err;
+    }
+    const struct pag_field field[] = { PAG_F_HEX("serial", pag_span_of(i->row.serial, i->row.serial_n)),
+                                       PAG_F_U64("created", i->is_new),
+                                       PAG_F_U64("not_after", (uint64_t)i->row.not_after_ms / 1000) };
+    const struct pag_event_in event = { .type = "device.enrolled",
+                                        .product = d->product,
+                                        .device = d->id,
+                                        .actor = pag_actor_of(op->call),
+                                        .field = field,
+                                        .field_n = 3 };
+    return pag_store_audit_add(tx, &event, d->id);
+}
+
+/* ---- claims ---- */
+
+static bool is_hurried(struct pag_app *app, const char *address)
+{
+    uint32_t at = pag_hash32(pag_span_str(address), 0x636C616DU) % PAG_CLAIM_BUCKETS;
+    uint32_t minute = (uint32_t)(app->config.clock.now_ms(app->config.clock.ctx) / 60000) + 1;
+    if (__atomic_exchange_n(&app->claims[at].minute, minute, __ATOMIC_RELAXED) != minute) {
+        __atomic_store_n(&app->claims[at].count, 0, __ATOMIC_RELAXED);
+    }
+    return __atomic_add_fetch(&app->claims[at].count, 1, __ATOMIC_RELAXED) > app->config.claims_per_minute;
+}
+
+static enum pag_err refuse_claim(struct pag_call *call)
+{
+    return pag_refuse(call, PAG_E_DENIED, "claim-refused",
+                      "The claim is unknown, used, expired or of another device.");
+}
+
+/* PAG_OK with repeated: the same key was answered a moment ago. */
+static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct issue *i, int64_t now_ms)
+{
+    struct pag_redeemed before;
+    struct pag_cert_row cert;
+    enum pag_err err = pag_code_by_sha256(db, i->claim, &i->code);
+    if (err != PAG_OK) {
+        return err == PAG_E_NOT_FOUND ? refuse_claim(call) : err;
+    }
+    err = pag_redeemed_get(db, i->claim, i->key, &before);
+    if (err == PAG_OK && now_ms - before.at_ms <= PAG_CLAIM_REPEAT_MS) {
+        err = pag_cert_get(db, call->arena, before.serial, before.serial_n, &cert);
+        if (err == PAG_OK && cert.revoked_ms == 0) {
+            i->row = cert;
+            i->repeated = true;
+            return PAG_OK;
+        }
+    }
+    if (err != PAG_OK && err != PAG_E_NOT_FOUND) {
+        return err;
+    }
+    return pag_claim_check(&i->code, i->mac, now_ms) == PAG_OK ? PAG_OK : refuse_claim(call);
+}
+
+static enum pag_err redeem(struct pag_store_tx *tx, struct pag_op *op)
+{
+    struct issue *i = op->data;
+    struct pag_db *db = pag_store_tx_db(tx);
+    int64_t now = pag_store_tx_now(tx);
+    struct pag_redeemed r;
+    memset(&r, 0, sizeof r);
+    enum pag_err err = look_up(op->call, db, i, now);
+    if (err != PAG_OK || i->repeated) {
+        return err;
+    }
+    err = pag_code_redeem(db, i->code.id, now);
+    if (err == PAG_E_CONFLICT) {
+        return refuse_claim(op->call);
+    }
+    err = err == PAG_OK ? keep_certificate(tx, op, i) : err;
+    memcpy(r.code, i->claim, sizeof r.code);
+    memcpy(r.key, i->key, sizeof r.key);
+    memcpy(r.device, i->row.device, sizeof r.device);
+    memcpy(r.serial, i->row.serial, sizeof r.serial);
+    r.serial_n = i->row.serial_n;
+    r.at_ms = now;
+    return err == PAG_OK ? pag_redeemed_put(db, &r) : err;
+}
+
+static enum pag_err fill_enrolled(struct pag_call *call, const struct issue *i, struct pag_enroll_out *out)
+{
+    const struct pag_app_config *config = &call->thread->app->config;
+    struct pag_native_enrolled *e = &out->enrolled;
+    memset(e, 0, sizeof *e);
+    e->device_id = pag_arena_copy(call->arena, pag_span_str(i->row.device));
+    e->certificate = pag_arena_copy(call->arena, i->row.der);
+    e->issuer = pag_ca_der(config->device_ca);
+    e->product = pag_arena_copy(call->arena, pag_span_of(i->product.id_bytes, sizeof i->product.id_bytes));
+    e->mqtt_host = pag_span_str(config->mqtt_host);
+    e->mqtt_port = config->mqtt_port;
+    e->trust_version = i->product.trust_version;
+    return e->device_id.p != NULL && e->certificate.p != NULL && e->product.p != NULL ? PAG_OK
+                                                                                      : PAG_E_NO_MEMORY;
+}
+
+static void redeemed(struct pag_op *op, enum pag_err err)
+{
+    if (err == PAG_OK) {
+        PAG_COUNT(op->call->thread->app, enrolled);
+        err = fill_enrolled(op->call, op->data, op->out);
+    }
+    op->call->done(op->call, err);
+}
+
+static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *in, struct issue *i)
+{
+    struct pag_claim claim;
+    char device[PAG_DEVICE_ID_MAX + 1];
+    struct pag_fail why = { 0 };
+    if (is_hurried(call->thread->app, in->address)) {
+        call->refusal.retry_s = 60;
+        return pag_refuse(call, PAG_E_LIMIT, "rate-limited", "Too many claims from this address.");
+    }
+    enum pag_err err = pag_claim_device_id(in->enroll.mac, device);
+    err = err == PAG_OK ? pag_mac_text(in->enroll.mac, i->mac) : err;
+    err = err == PAG_OK ? pag_x509_csr_check(in->enroll.csr, i->key, &why) : err;
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (pag_claim_parse(in->enroll.claim, &claim) != PAG_OK) {
+        return refuse_claim(call);
+    }
+    memcpy(i->claim, claim.sha256, sizeof i->claim);
+    memset(&claim, 0, sizeof claim);
+    err = look_up(call, call->thread->db, i, pag_app_now_ms(call->thread->app));
+    err = err == PAG_OK ? pag_product_get(call->thread->db, i->code.product, &i->product) : err;
+    if (err == PAG_OK && !i->repeated) {
+        err = make_certificate(call, i, device, in->enroll.csr, call->thread->app->config.device_lifetime_s);
+    }
+    return err;
+}
+
+void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out)
+{
+    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_op *op = pag_op_new(call, i, out);
+    if (op == NULL) {
+        return;
+    }
+    op->data = i;
+    enum pag_err err = prepare(call, in, i);
+    if (err != PAG_OK || i->repeated) {
+        err = err == PAG_OK ? fill_enrolled(call, i, out) : err;
+        call->done(call, err);
+        return;
+    }
+    op->after = redeemed;
+    pag_op_submit(op, redeem);
+}
+
+/* ---- codes ---- */
+
+static enum pag_err create_code(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_code_in *in = op->in;
+    struct pag_code_out *out = op->out;
+    struct pag_product p;
+    enum pag_err err = pag_find_product(op->call, pag_store_tx_db(tx), in->product, &p);
+    if (err != PAG_OK) {
+        return err;
+    }
+    memcpy(out->code.product, p.id, sizeof out->code.product);
+    out->code.created_ms = pag_store_tx_now(tx);
+    out->code.expires_ms = out->code.created_ms + (int64_t)in->ttl_s * 1000;
+    err = pag_code_insert(pag_store_tx_db(tx), &out->code);
+    if (err != PAG_OK) {
+        return err;
+    }
+    const struct pag_field field[] = { PAG_F_U64("uses", in->uses), PAG_F_U64("ttl_s", in->ttl_s),
+                                       PAG_F_STR("mac", out->code.mac) };
+    const struct pag_event_in event = {
+        .type = "code.created", .product = p.id, .actor = pag_actor_of(op->call), .field = field, .field_n = 3
+    };
+    return pag_store_audit_add(tx, &event, out->code.id);
+}
+
+static void group_claim(const char *text, char out[40])
+{
+    size_t n = 0;
+    for (size_t i = 0; text[i] != '\0' && n < 38; i++) {
+        if (i > 0 && i % 4 == 0) {
+            out[n++] = '-';
+        }
+        out[n++] = text[i];
+    }
+    out[n] = '\0';
+}
+
+void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, struct pag_code_out *out)
+{
+    struct pag_claim claim;
+    memset(out, 0, sizeof *out);
+    enum pag_err err = PAG_OK;
+    if (in->uses < 1 || in->uses > 100000) {
+        err = pag_refuse_field(call, "/uses", "1 to 100000");
+    }
+    if (in->ttl_s < 60 || in->ttl_s > 366ULL * 86400) {
+        err = pag_refuse_field(call, "/ttl_s", "60 to 31622400");
+    }
+    if (in->mac != NULL && pag_mac_text(pag_span_str(in->mac), out->code.mac) != PAG_OK) {
+        err = pag_refuse_field(call, "/mac", "twelve hex digits");
+    }
+    if (err != PAG_OK) {
+        call->done(call, err);
+        return;
+    }
+    pag_claim_make(&claim);
+    pag_make_id(out->code.id, "code_", 8);
+    memcpy(out->code.sha256, claim.sha256, sizeof out->code.sha256);
+    out->code.uses = in->uses;
+    out->code.uses_left = in->uses;
+    (void)pag_text_copy(out->code.actor, sizeof out->code.actor, pag_span_str(pag_actor_of(call)));
+    group_claim(claim.text, out->text);
+    memset(&claim, 0, sizeof claim);
+    struct pag_op *op = pag_op_new(call, in, out);
+    if (op != NULL) {
+        pag_op_submit(op, create_code);
+    }
+}
+
+static enum pag_err delete_code(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_event_in event = { .type = "code.deleted", .actor = pag_actor_of(op->call) };
+    struct pag_claim_code *list = NULL;
+    size_t n = 0;
+    struct pag_db *db = pag_store_tx_db(tx);
+    const char *product = op->call->scope.product != NULL ? op->call->scope.product : "";
+    enum pag_err err = pag_code_list(db, op->call->arena, product, &list, &n);
+    bool mine = false;
+    for (size_t i = 0; i < n; i++) {
+        mine = mine || strcmp(list[i].id, op->in) == 0;
+    }
+    err = err == PAG_OK && !mine ? PAG_E_NOT_FOUND : err;
+    err = err == PAG_OK ? pag_code_remove(db, op->in) : err;
+    return err == PAG_OK ? pag_store_audit_add(tx, &event, op->in) : err;
+}
+
+void pag_app_code_delete(struct pag_call *call, const char *id)
+{
+    struct pag_op *op = pag_op_new(call, id, NULL);
+    if (op != NULL) {
+        pag_op_submit(op, delete_code);
+    }
+}
+
+enum pag_err pag_app_codes(struct pag_call *call, struct pag_claim_code **list, size_t *n)
+{
+    return pag_code_list(call->thread->db, call->arena,
+                         call->scope.product != NULL ? call->scope.product : "", list, n);
+}
+
+/* ---- by an administrator ---- */
+
+static enum pag_err issue(struct pag_store_tx *tx, struct pag_op *op)
+{
+    return keep_certificate(tx, op, op->data);
+}
+
+void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct pag_issue_out *out)
+{
+    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_op *op = pag_op_new(call, i, out);
+    if (op == NULL) {
+        return;
+    }
+    uint64_t lifetime =
+        in->days != 0 ? (uint64_t)in->days * 86400 : call->thread->app->config.device_lifetime_s;
+    enum pag_err err = pag_find_product(call, call->thread->db, in->product, &i->product);
+    if (err == PAG_OK && !pag_device_id_ok(pag_span_str(in->device))) {
+        err = pag_refuse_field(call, "/device_id", "1 to 64 of 0-9, a-z and -");
+    }
+    err = err == PAG_OK ? make_certificate(call, i, in->device, in->csr, lifetime) : err;
+    if (err != PAG_OK) {
+        call->done(call, err);
+        return;
+    }
+    (void)pag_mac_text(pag_span_str(in->device), i->mac);
+    struct pag_buf b = { (uint8_t *)out->serial, 0, sizeof out->serial };
+    (void)pag_buf_put_hex(&b, pag_span_of(i->row.serial, i->row.serial_n));
+    (void)pag_buf_put_u8(&b, 0);
+    out->der = i->row.der; /* in the arena with the rest of i */
+    op->data = i;
+    pag_op_submit(op, issue);
+}
+
+/* ---- certificates ---- */
+
+static enum pag_err show(struct pag_call *call, const struct pag_cert_row *rows, size_t n,
+                         struct pag_certificate **list, size_t *kept)
+{
+    *kept = 0;
+    *list = pag_arena_alloc(call->arena, (n + 1) * sizeof **list);
+    if (*list == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct pag_certificate *c = &(*list)[*kept];
+        if (!pag_scope_sees(&call->scope, rows[i].product)) {
+            continue;
+        }
+        memcpy(c->serial, rows[i].serial, sizeof c->serial);
+        c->serial_n = rows[i].serial_n;
+        memcpy(c->device, rows[i].device, sizeof c->device);
+        memcpy(c->product, rows[i].product, sizeof c->product);
+        memcpy(c->fingerprint, rows[i].fingerprint, sizeof c->fingerprint);
+        c->not_before_ms = rows[i].not_before_ms;
+        c->not_after_ms = rows[i].not_after_ms;
+        c->issued_ms = rows[i].issued_ms;
+        c->revoked_ms = rows[i].revoked_ms;
+        (*kept)++;
+    }
+    return PAG_OK;
+}
+
+enum pag_err pag_app_certificates(struct pag_call *call, const char *device, size_t limit,
+                                  struct pag_certificate **list, size_t *n)
+{
+    struct pag_cert_row *rows = NULL;
+    size_t found = 0;
+    uint32_t most = limit >= 1 && limit <= 1000 ? (uint32_t)limit : 100;
+    enum pag_err err =
+        pag_cert_list(call->thread->db, call->arena, device != NULL ? device : "", most, &rows, &found);
+    return err == PAG_OK ? show(call, rows, found, list, n) : err;
+}
+
+enum pag_err pag_app_denials(struct pag_call *call, struct pag_denials *out)
+{
+    struct pag_cert_row *rows = NULL;
+    struct pag_certificate *list = NULL;
+    size_t n = 0;
+    struct pag_db *db = call->thread->db;
+    memset(out, 0, sizeof *out);
+    enum pag_err err = pag_cert_revoked(db, call->arena, pag_app_now_ms(call->thread->app), &rows, &n);
+    err = err == PAG_OK ? show(call, rows, n, &list, &out->revoked_n) : err;
+    const char **device = pag_arena_alloc(call->arena, (n + 1) * sizeof *device);
+    if (err != PAG_OK || device == NULL) {
+        return err != PAG_OK ? err : PAG_E_NO_MEMORY;
+    }
+    for (size_t i = 0; i < out->revoked_n; i++) {
+        struct pag_device d;
+        bool gone = pag_device_get(db, NULL, list[i].device, &d) == PAG_OK && d.revoked_ms != 0;
+        for (size_t k = 0; k < out->device_n; k++) {
+            gone = gone && strcmp(device[k], list[i].device) != 0;
+        }
+        if (gone) {
+            device[out->device_n++] = list[i].device;
+        }
+    }
+    out->revoked = list;
+    out->device = device;
+    return PAG_OK;
+}

@@ -1,0 +1,78 @@
+#ifndef PAG_SERVER_APP_OP_H
+#define PAG_SERVER_APP_OP_H
+
+#include "server/app/admin.h"
+#include "server/app/app.h"
+#include "server/domain/planner.h"
+#include "server/store/rows.h"
+#include "server/store/tx.h"
+
+/* Of this room only. */
+
+enum { PAG_CLAIM_BUCKETS = 256 };
+
+struct pag_app {
+    struct pag_app_config config;
+    struct pag_arena_pool *pool;
+    struct pag_arena *arena; /* this struct and copies of the configuration's texts */
+    struct pag_app_counters counters;
+    struct {
+        uint32_t minute, count;
+    } claims[PAG_CLAIM_BUCKETS]; /* attempts to redeem, by hash of the address */
+};
+
+struct pag_app_thread {
+    struct pag_app *app;
+    struct pag_loop *loop;
+    struct pag_store_reader *reader;
+    struct pag_db *db;
+    struct pag_arena_pool *pool;
+    struct pag_arena *arena; /* this struct */
+};
+
+#define PAG_COUNT(app, what) ((void)__atomic_fetch_add(&(app)->counters.what, 1, __ATOMIC_RELAXED))
+
+int64_t pag_app_now_ms(const struct pag_app *app);
+
+/* One change on its way: in the call's arena. */
+struct pag_op {
+    struct pag_intent intent;
+    struct pag_work work;
+    struct pag_call *call;
+    enum pag_err (*apply)(struct pag_store_tx *tx, struct pag_op *op);
+    enum pag_err (*run)(struct pag_op *op);
+    void (*after)(struct pag_op *op, enum pag_err err); /* NULL: call->done */
+    const void *in;
+    void *out;
+    void *data;
+};
+/* NULL: no memory (for this, or before for in), and done was called with PAG_E_NO_MEMORY. */
+struct pag_op *pag_op_new(struct pag_call *call, const void *in, void *out);
+void pag_op_submit(struct pag_op *op, enum pag_err (*apply)(struct pag_store_tx *tx, struct pag_op *op));
+void pag_op_work(struct pag_op *op, enum pag_err (*run)(struct pag_op *op),
+                 void (*after)(struct pag_op *op, enum pag_err err));
+
+/* Fills call->refusal and returns err. Texts must be literals or in the arena. */
+enum pag_err pag_refuse(struct pag_call *call, enum pag_err err, const char *code, const char *detail);
+enum pag_err pag_refuse_field(struct pag_call *call, const char *pointer, const char *detail);
+
+/* By name or id ("prd_…" or hex), inside the scope. PAG_E_NOT_FOUND else, with a refusal. */
+enum pag_err pag_find_product(struct pag_call *call, struct pag_db *db, const char *name,
+                              struct pag_product *out);
+enum pag_err pag_find_release(struct pag_call *call, struct pag_db *db, const char *id,
+                              struct pag_release *out);
+enum pag_err pag_find_device(struct pag_call *call, struct pag_db *db, const char *id,
+                             struct pag_device *out);
+
+/* prefix and 2n random hex digits. */
+void pag_make_id(char out[PAG_ID_TEXT], const char *prefix, size_t n);
+uint32_t pag_make_id31(void);
+
+const char *pag_actor_of(const struct pag_call *call);
+
+enum pag_err pag_device_event(struct pag_store_tx *tx, const struct pag_device *d, const char *type,
+                              const char *actor);
+/* action.<state> */
+enum pag_err pag_action_event(struct pag_store_tx *tx, const struct pag_action *a);
+
+#endif

@@ -1,0 +1,351 @@
+#include "server/app/report.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+#include "server/app/check_in.h"
+#include "server/app/op.h"
+
+enum { DATA_TOPICS_MAX = 64, TOPIC_MAX = 128, PAYLOAD_MAX = 64 << 10, STATUS_MAX = 8 << 10 };
+
+/* ---- actions ---- */
+
+static enum pag_err remember(struct pag_store_tx *tx, struct pag_device *d, const struct pag_action *final)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device_image h;
+    memset(&h, 0, sizeof h);
+    if (final->state == PAG_REPORT_CANCELLED) {
+        return PAG_OK;
+    }
+    enum pag_err err = pag_device_image_get(db, d->id, final->target, &h);
+    if (err == PAG_E_NOT_FOUND) {
+        memcpy(h.device, d->id, sizeof h.device);
+        memcpy(h.sha256, final->target, sizeof h.sha256);
+        memcpy(h.version, final->version, sizeof h.version);
+        d->images_held++;
+        err = PAG_OK;
+    }
+    if (err == PAG_OK) {
+        pag_history_outcome(&h, final, d->protocol == PAG_PROTOCOL_NATIVE, pag_store_tx_now(tx));
+        err = pag_device_image_put(db, &h);
+    }
+    return err;
+}
+
+static void confirm(struct pag_device *d, const struct pag_action *a, int64_t now_ms)
+{
+    struct pag_facts said;
+    memset(&said, 0, sizeof said);
+    said.running.source = PAG_SAID;
+    memcpy(said.running.value, a->target, sizeof said.running.value);
+    said.version.source = PAG_SAID;
+    memcpy(said.version.value, a->version, sizeof a->version);
+    (void)pag_device_learn(d, &said, now_ms);
+}
+
+static void count_final(struct pag_app *app, enum pag_report_state s)
+{
+    if (s == PAG_REPORT_CONFIRMED) {
+        PAG_COUNT(app, confirmed);
+    } else if (s == PAG_REPORT_REVERTED) {
+        PAG_COUNT(app, reverted);
+    } else if (s == PAG_REPORT_FAILED || s == PAG_REPORT_REJECTED) {
+        PAG_COUNT(app, failed);
+    }
+}
+
+/* The device's row after its action has moved on. */
+static enum pag_err settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
+                                  const struct pag_action *a)
+{
+    enum pag_device_state before = d->state;
+    enum pag_err err = PAG_OK;
+    if (pag_action_final(a->state)) {
+        d->open_action = 0;
+        err = remember(tx, d, a);
+    }
+    if (a->state == PAG_REPORT_CONFIRMED) {
+        confirm(d, a, pag_store_tx_now(tx));
+    }
+    const struct pag_device_view view = {
+        .device = d, .action = a, .plan_why = "", .up_to_date = a->state == PAG_REPORT_CONFIRMED
+    };
+    d->state = pag_device_judge(&view, d->why);
+    if (err == PAG_OK) {
+        err = pag_device_update(pag_store_tx_db(tx), d);
+    }
+    if (err == PAG_OK && d->state != before) {
+        err = pag_device_event(tx, d, "device.state", "device");
+    }
+    (void)op;
+    return err;
+}
+
+static enum pag_err apply_report(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_report_in *in = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_action a;
+    struct pag_action next;
+    struct pag_device d;
+    struct pag_fail why = { 0 };
+    enum pag_report_verdict verdict = PAG_REPORT_DUPLICATE;
+    enum pag_err err = pag_action_get(db, in->report.action_id, &a);
+    if (err == PAG_OK && strcmp(a.device, in->device) != 0) {
+        err = PAG_E_NOT_FOUND;
+    }
+    if (err == PAG_OK) {
+        err = pag_action_report(&a, &in->report, pag_store_tx_now(tx), &next, &verdict, &why);
+        op->call->refusal.detail = why.what;
+    }
+    if (err != PAG_OK || verdict != PAG_REPORT_APPLY) {
+        return err;
+    }
+    err = pag_device_get(db, NULL, a.device, &d);
+    err = err == PAG_OK ? pag_action_update(db, &next) : err;
+    err = err == PAG_OK ? settle_device(tx, op, &d, &next) : err;
+    err = err == PAG_OK ? pag_action_event(tx, &next) : err;
+    if (err == PAG_OK) {
+        count_final(op->call->thread->app, next.state);
+    }
+    return err;
+}
+
+void pag_app_report(struct pag_call *call, const struct pag_report_in *in)
+{
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op != NULL) {
+        PAG_COUNT(call->thread->app, reports);
+        pag_store_touch(call->thread->reader, in->device, pag_app_now_ms(call->thread->app), false);
+        pag_op_submit(op, apply_report);
+    }
+}
+
+/* ---- a transfer without reports ---- */
+
+struct transfer {
+    struct pag_call call;
+    struct pag_arena *arena;
+    char device[PAG_DEVICE_ID_MAX + 1];
+    uint32_t action;
+    uint64_t sent;
+    bool complete;
+};
+
+static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct transfer *t = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_action a;
+    struct pag_device d;
+    enum pag_err err = pag_action_get(db, t->action, &a);
+    if (err != PAG_OK || strcmp(a.device, t->device) != 0 || pag_action_final(a.state)) {
+        return err;
+    }
+    a.state = t->complete ? PAG_REPORT_INSTALLING : PAG_REPORT_DOWNLOADING;
+    a.progress_pct = t->complete ? 100 : a.progress_pct;
+    a.changed_ms = pag_store_tx_now(tx);
+    err = pag_device_get(db, NULL, a.device, &d);
+    err = err == PAG_OK ? pag_action_update(db, &a) : err;
+    err = err == PAG_OK ? settle_device(tx, op, &d, &a) : err;
+    return err == PAG_OK ? pag_action_event(tx, &a) : err;
+}
+
+static void transfer_done(struct pag_call *call, enum pag_err err)
+{
+    struct transfer *t = call->user;
+    if (err != PAG_OK && err != PAG_E_NOT_FOUND) {
+        pag_log_warn(call->thread->app->config.log, "transfer.lost", PAG_F_STR("device", t->device),
+                     PAG_F_STR("error", pag_err_word(err)));
+    }
+    pag_arena_close(t->arena);
+}
+
+void pag_app_transfer(struct pag_app_thread *thread, const char *device, uint32_t action_id, uint64_t sent,
+                      bool complete)
+{
+    struct pag_arena *arena = pag_arena_open(thread->pool, 1 << 16);
+    struct transfer *t = arena != NULL ? pag_arena_alloc(arena, sizeof *t) : NULL;
+    if (t == NULL || pag_text_copy(t->device, sizeof t->device, pag_span_str(device)) != PAG_OK) {
+        pag_arena_close(arena);
+        return;
+    }
+    t->arena = arena;
+    t->action = action_id;
+    t->sent = sent;
+    t->complete = complete;
+    t->call = (struct pag_call){ .thread = thread, .arena = arena, .done = transfer_done, .user = t };
+    struct pag_op *op = pag_op_new(&t->call, t, NULL);
+    if (op != NULL) {
+        pag_op_submit(op, apply_transfer);
+    }
+}
+
+/* ---- results of commands ---- */
+
+struct result_in {
+    const char *device;
+    const struct pag_native_result *result;
+};
+
+static void take_result(struct pag_command *c, struct pag_span text)
+{
+    size_t n = text.n < PAG_COMMAND_RESULT_MAX ? text.n : PAG_COMMAND_RESULT_MAX;
+    while (n > 0 && !pag_utf8_ok(pag_span_of(text.p, n))) {
+        n--;
+    }
+    for (size_t i = 0; i < n; i++) {
+        c->result[i] = (char)(text.p[i] < 0x20 || text.p[i] == 0x7F ? ' ' : text.p[i]);
+    }
+    c->result[n] = '\0';
+}
+
+static enum pag_err apply_result(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct result_in *in = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_command c;
+    struct pag_device d;
+    enum pag_err err = pag_command_get(db, op->call->arena, in->result->id, &c);
+    if (err == PAG_OK && strcmp(c.device, in->device) != 0) {
+        err = PAG_E_NOT_FOUND;
+    }
+    if (err != PAG_OK || (c.state != PAG_COMMAND_QUEUED && c.state != PAG_COMMAND_SENT)) {
+        return err;
+    }
+    bool was_queued = c.state == PAG_COMMAND_QUEUED;
+    c.state = in->result->code == 0 ? PAG_COMMAND_DONE : PAG_COMMAND_FAILED;
+    c.code = in->result->code;
+    c.done_ms = pag_store_tx_now(tx);
+    take_result(&c, in->result->text);
+    err = pag_command_update(db, &c);
+    if (err == PAG_OK && was_queued) {
+        err = pag_device_get(db, NULL, c.device, &d);
+        d.commands_queued -= err == PAG_OK && d.commands_queued > 0;
+        err = err == PAG_OK ? pag_device_update(db, &d) : err;
+    }
+    if (err != PAG_OK) {
+        return err;
+    }
+    const struct pag_field field[] = { PAG_F_U64("command", c.id),
+                                       PAG_F_STR("kind", pag_command_kind_word(c.kind)),
+                                       PAG_F_I64("code", c.code), PAG_F_STR("text", c.result) };
+    const struct pag_event_in event = { .type =
+                                            c.state == PAG_COMMAND_DONE ? "command.done" : "command.failed",
+                                        .product = c.product,
+                                        .device = c.device,
+                                        .actor = "device",
+                                        .field = field,
+                                        .field_n = 4 };
+    return pag_store_event_add(tx, &event);
+}
+
+void pag_app_command_result(struct pag_call *call, const char *device, const struct pag_native_result *result)
+{
+    struct result_in *in = pag_arena_alloc(call->arena, sizeof *in);
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op != NULL) {
+        in->device = device;
+        in->result = result;
+        pag_op_submit(op, apply_result);
+    }
+}
+
+/* ---- status, data, presence ---- */
+
+static enum pag_err apply_status(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_status_in *in = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device d;
+    enum pag_err err = pag_device_get(db, NULL, in->device, &d);
+    if (err == PAG_OK) {
+        err = pag_status_put(db, in->device, in->json, pag_store_tx_now(tx));
+    }
+    if (err == PAG_OK && !in->retained && !d.online) {
+        err = pag_device_online(db, in->device, true, pag_store_tx_now(tx));
+        d.online = true;
+        err = err == PAG_OK ? pag_device_event(tx, &d, "device.online", "device") : err;
+    }
+    return err;
+}
+
+void pag_app_status_in(struct pag_call *call, const struct pag_status_in *in)
+{
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op == NULL) {
+        return;
+    }
+    if (in->json.n > STATUS_MAX) {
+        call->done(call, PAG_E_LIMIT);
+        return;
+    }
+    PAG_COUNT(call->thread->app, status);
+    if (!in->retained) {
+        pag_store_touch(call->thread->reader, in->device, pag_app_now_ms(call->thread->app), false);
+    }
+    pag_op_submit(op, apply_status);
+}
+
+struct data_in {
+    const char *device, *topic;
+    struct pag_span payload;
+};
+
+static enum pag_err apply_data(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct data_in *in = op->in;
+    return pag_data_put(pag_store_tx_db(tx), in->device, in->topic, in->payload, pag_store_tx_now(tx),
+                        DATA_TOPICS_MAX);
+}
+
+void pag_app_data_in(struct pag_call *call, const char *device, const char *topic, struct pag_span payload)
+{
+    struct data_in *in = pag_arena_alloc(call->arena, sizeof *in);
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op == NULL) {
+        return;
+    }
+    struct pag_span t = pag_span_str(topic);
+    if (t.n == 0 || t.n > TOPIC_MAX || payload.n > PAYLOAD_MAX || !pag_utf8_ok(t)) {
+        call->done(call, t.n == 0 || !pag_utf8_ok(t) ? PAG_E_SYNTAX : PAG_E_LIMIT);
+        return;
+    }
+    in->device = device;
+    in->topic = topic;
+    in->payload = payload;
+    PAG_COUNT(call->thread->app, data);
+    pag_store_touch(call->thread->reader, device, pag_app_now_ms(call->thread->app), false);
+    pag_op_submit(op, apply_data);
+}
+
+struct presence_in {
+    const char *device;
+    bool online;
+};
+
+static enum pag_err apply_presence(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct presence_in *in = op->in;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device d;
+    enum pag_err err = pag_device_get(db, NULL, in->device, &d);
+    if (err != PAG_OK || d.online == in->online) {
+        return err;
+    }
+    err = pag_device_online(db, in->device, in->online, pag_store_tx_now(tx));
+    return err == PAG_OK ? pag_device_event(tx, &d, in->online ? "device.online" : "device.offline", "device")
+                         : err;
+}
+
+void pag_app_presence(struct pag_call *call, const char *device, bool online)
+{
+    struct presence_in *in = pag_arena_alloc(call->arena, sizeof *in);
+    struct pag_op *op = pag_op_new(call, in, NULL);
+    if (op != NULL) {
+        in->device = device;
+        in->online = online;
+        pag_op_submit(op, apply_presence);
+    }
+}
