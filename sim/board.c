@@ -1,6 +1,7 @@
 #include "sim/board.h"
 
 #include <openssl/evp.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include "core/bytes.h"
@@ -36,6 +37,15 @@ static enum pag_err flash_read(void *ctx, enum pag_area area, uint32_t off, uint
 
 /* ---- connections ---- */
 
+/* A session belongs to the certificate that opened it: none while the device has none. */
+static unsigned session_slot(const struct pag_sim_device *d, uint16_t port, const struct pag_net_trust *trust)
+{
+    if (trust == NULL || trust->certificate.n == 0) {
+        return PAG_SIM_SESSIONS;
+    }
+    return port == d->world->options->port ? 0 : 1;
+}
+
 static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const struct pag_net_trust *trust,
                              struct pag_conn *out)
 {
@@ -49,6 +59,10 @@ static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const s
     }
     const enum pag_err err = pag_sim_net_open(&d->world->net, host, port, trust, &d->conn[i]);
     if (err == PAG_OK) {
+        d->conn[i]->session_slot = session_slot(d, port, trust);
+        if (d->conn[i]->session_slot < PAG_SIM_SESSIONS) {
+            pag_sim_conn_resume(d->conn[i], d->session[d->conn[i]->session_slot]);
+        }
         pag_sim_conn_on_wake(d->conn[i], pag_sim_board_wake, d);
         out->p = d->conn[i];
     }
@@ -100,8 +114,20 @@ static void forget(struct pag_sim_device *d, const struct pag_sim_conn *c)
     }
 }
 
+static void keep_session(struct pag_sim_device *d, struct pag_sim_conn *c)
+{
+    SSL_SESSION *session = c->session_slot < PAG_SIM_SESSIONS ? pag_sim_conn_session(c) : NULL;
+    if (session != NULL) {
+        SSL_SESSION_free(d->session[c->session_slot]);
+        d->session[c->session_slot] = session;
+    }
+}
+
 static void net_close(void *ctx, struct pag_conn *c)
 {
+    if (c->p != NULL) {
+        keep_session(ctx, c->p);
+    }
     forget(ctx, c->p);
     pag_sim_conn_close(c->p, false);
     c->p = NULL;
@@ -112,6 +138,10 @@ void pag_sim_board_cut(struct pag_sim_device *d)
     for (size_t i = 0; i < PAG_SIM_CONNS_MAX; i++) {
         pag_sim_conn_close(d->conn[i], true);
         d->conn[i] = NULL;
+    }
+    for (size_t i = 0; i < PAG_SIM_SESSIONS; i++) {
+        SSL_SESSION_free(d->session[i]);
+        d->session[i] = NULL;
     }
 }
 

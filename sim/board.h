@@ -10,7 +10,7 @@
  */
 void pag_sim_board_init(struct pag_port *port, struct pag_sim_device *d);
 
-/* Ends all connections as a power failure does. */
+/* Ends all connections as a power failure does, and forgets what was in RAM. */
 void pag_sim_board_cut(struct pag_sim_device *d);
 
 /* Calls the device's timer as soon as the loop comes round. */

@@ -159,6 +159,7 @@ void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summa
     sum->sectors += part->sectors;
     sum->net.opened += part->net.opened;
     sum->net.handshakes += part->net.handshakes;
+    sum->net.resumed += part->net.resumed;
     sum->net.refused += part->net.refused;
     sum->net.read_bytes += part->net.read_bytes;
     sum->net.written_bytes += part->net.written_bytes;

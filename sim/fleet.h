@@ -31,7 +31,7 @@ const char *pag_sim_outcome_word(enum pag_sim_outcome outcome);
 
 struct pag_sim_world;
 
-enum { PAG_SIM_CONNS_MAX = 4 }; /* of one device at a time */
+enum { PAG_SIM_CONNS_MAX = 4, PAG_SIM_SESSIONS = 2 }; /* of one device at a time */
 
 struct pag_sim_device {
     struct pag_sim_world *world;
@@ -43,6 +43,7 @@ struct pag_sim_device {
     struct pag_sim_flash flash;
     struct pag_timer timer;
     struct pag_sim_conn *conn[PAG_SIM_CONNS_MAX]; /* open ones; NULL: free */
+    SSL_SESSION *session[PAG_SIM_SESSIONS];       /* in RAM: to resume with the server, with the broker */
     void *body;                                   /* struct native or legacy; of native.c or legacy.c */
     const char *state;                            /* word for the table */
     /* what it boots: at the start, and now */

@@ -347,7 +347,7 @@ enum pag_err pag_sim_native_init(struct pag_sim_device *d)
         err = make_foreign(d);
     }
     /* A fleet does not come up in the same millisecond. */
-    const uint32_t spread_ms = 500 + 2 * d->world->options->devices;
+    const uint32_t spread_ms = 500 + 4 * d->world->options->devices;
     d->timer = (struct pag_timer){ .on_fire = on_timer, .ctx = d };
     pag_loop_timer(d->world->loop, &d->timer, pag_sim_random(d->world, spread_ms));
     return err;

@@ -212,6 +212,23 @@ void pag_sim_conn_on_wake(struct pag_sim_conn *c, void (*wake)(void *ctx), void 
     c->wake_ctx = ctx;
 }
 
+void pag_sim_conn_resume(struct pag_sim_conn *c, SSL_SESSION *session)
+{
+    if (c->ssl != NULL && session != NULL) {
+        (void)SSL_set_session(c->ssl, session);
+    }
+}
+
+SSL_SESSION *pag_sim_conn_session(struct pag_sim_conn *c)
+{
+    SSL_SESSION *session = c->ssl != NULL && c->saw_bytes ? SSL_get1_session(c->ssl) : NULL;
+    if (session != NULL && SSL_SESSION_is_resumable(session) != 1) {
+        SSL_SESSION_free(session);
+        session = NULL;
+    }
+    return session;
+}
+
 /* ---- moving bytes ---- */
 
 static enum pag_err wait_for(struct pag_sim_conn *c, unsigned events)
@@ -289,6 +306,7 @@ enum pag_err pag_sim_conn_ready(struct pag_sim_conn *c)
             return tls_verdict(c, result, true);
         }
         c->net->stats.handshakes++;
+        c->net->stats.resumed += SSL_session_reused(c->ssl) != 0 ? 1 : 0;
         c->state = PAG_SIM_OPEN;
     }
     return c->state == PAG_SIM_OPEN ? PAG_OK : PAG_E_IO;

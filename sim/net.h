@@ -2,7 +2,7 @@
 #define PAG_SIM_NET_H
 
 #include <netinet/in.h>
-#include <openssl/types.h>
+#include <openssl/ssl.h>
 
 #include <pagurus/errors.h>
 
@@ -18,7 +18,7 @@
 enum { PAG_SIM_CONTEXTS_MAX = 4 };
 
 struct pag_sim_net_stats {
-    uint64_t opened, handshakes, refused; /* refused: over before the server said a word over TLS */
+    uint64_t opened, handshakes, resumed, refused; /* refused: over before the server said a word over TLS */
     uint64_t read_bytes, written_bytes;
 };
 
@@ -45,9 +45,10 @@ struct pag_sim_conn {
     struct pag_watch watch;
     SSL *ssl; /* NULL: plain */
     enum { PAG_SIM_CONNECTING, PAG_SIM_HANDSHAKE, PAG_SIM_OPEN, PAG_SIM_BROKEN } state;
-    unsigned waiting; /* PAG_LOOP_READ, PAG_LOOP_WRITE */
-    bool turned_away; /* broken before the server said a word over TLS */
-    bool saw_bytes;   /* anything was read after the handshake */
+    unsigned waiting;      /* PAG_LOOP_READ, PAG_LOOP_WRITE */
+    unsigned session_slot; /* the owner's */
+    bool turned_away;      /* broken before the server said a word over TLS */
+    bool saw_bytes;        /* anything was read after the handshake */
     void (*wake)(void *ctx);
     void *wake_ctx;
 };
@@ -57,6 +58,11 @@ struct pag_sim_conn {
 enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_t port,
                               const struct pag_net_trust *trust, struct pag_sim_conn **out);
 void pag_sim_conn_on_wake(struct pag_sim_conn *c, void (*wake)(void *ctx), void *ctx);
+
+/* Before the first use of c: tries to resume. session: NULL is fine; stays the caller's. */
+void pag_sim_conn_resume(struct pag_sim_conn *c, SSL_SESSION *session);
+/* What a later connection may resume, or NULL; the caller frees it with SSL_SESSION_free. */
+SSL_SESSION *pag_sim_conn_session(struct pag_sim_conn *c);
 
 /* As struct pag_net says. */
 enum pag_err pag_sim_conn_ready(struct pag_sim_conn *c);

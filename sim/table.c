@@ -59,10 +59,10 @@ static json_t *outcomes_json(const struct pag_sim_summary *s)
 
 static json_t *summary_json(const struct pag_sim_summary *s)
 {
-    json_t *net =
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "connections", (json_int_t)s->net.opened, "handshakes",
-                  (json_int_t)s->net.handshakes, "refused", (json_int_t)s->net.refused, "read_bytes",
-                  (json_int_t)s->net.read_bytes, "written_bytes", (json_int_t)s->net.written_bytes);
+    json_t *net = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "connections", (json_int_t)s->net.opened,
+                            "handshakes", (json_int_t)s->net.handshakes, "resumed",
+                            (json_int_t)s->net.resumed, "refused", (json_int_t)s->net.refused, "read_bytes",
+                            (json_int_t)s->net.read_bytes, "written_bytes", (json_int_t)s->net.written_bytes);
     return json_pack("{s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "devices", (int)s->devices, "settled",
                      (int)s->settled, "readings", (json_int_t)s->readings, "resets", (json_int_t)s->resets,
                      "flash_sectors", (json_int_t)s->sectors, "outcomes", outcomes_json(s), "versions",

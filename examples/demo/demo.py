@@ -87,7 +87,7 @@ class Demo:
         """The command line, as a person would use it; its JSON."""
         env = dict(os.environ, XDG_CONFIG_HOME=str(self.work / "config"), PAGURUS_SERVER=self.url(),
                    PAGURUS_CA=str(self.root), PAGURUS_TOKEN_FILE=str(self.token_file))
-        out = self.call([self.build / "pagurus", *words, "--json", "--no-input"], env)
+        out = self.call([self.build / "pagurus", *words, "--json", "--no-input", "--yes"], env)
         return json.loads(out) if out.strip() else None
 
     def url(self):

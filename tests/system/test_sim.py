@@ -174,7 +174,7 @@ def by_fault(report):
 
 def test_every_fault_ends_as_it_must_and_readings_flow_before_and_after(fleet, images, tmp_path):
     fleet.publish("2.0.0", images["2.0.0"].read_bytes())
-    done, report = run_native(fleet, images, tmp_path, "--devices", 10, "--faults",
+    done, report = run_native(fleet, images, tmp_path, "--devices", 10, "--threads", 2, "--faults",
                               "power-cut=2,corrupt=1,crash=2,foreign=1,untrusted=1,wrong-chip=1", "--until", "confirmed",
                               "--seconds", 50)
     found = by_fault(report)
@@ -198,3 +198,4 @@ def test_devices_without_an_offer_keep_what_they_have(fleet, images, tmp_path):
     assert done.returncode == 0
     assert [(d["outcome"], d["version_after"]) for d in report["devices"]] == [("waiting", "1.0.0")] * 3
     assert all(d["readings_before"] >= 1 for d in report["devices"])
+    assert report["summary"]["net"]["resumed"] >= 3  # the second check of each
