@@ -704,7 +704,7 @@ def test_the_whole_way_against_the_real_server(cli, server, firmware):
     cli("device", "revoke", "cellar", "--yes", "--confirm", enrolled.id)
     assert cli.json("device", "show", "cellar")["state"] == "revoked"
     cli("release", "withdraw", "1.1.0", "--yes")
-    for words in (["status"], ["ca", "show"], ["ca", "crl"], ["key", "trust", "show", "meter"], ["events"],
+    for words in (["status"], ["ca", "show"], ["key", "trust", "show", "meter"], ["events"],
                   ["enroll", "code", "list"], ["product", "show", "meter"], ["key", "list", "--remote"]):
         cli(*words)
     found = {f["check"]: f["state"] for f in cli.json("doctor", want=1)["findings"]}
