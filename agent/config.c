@@ -202,7 +202,7 @@ static struct pag_span trim(struct pag_span s)
     return s;
 }
 
-/* One line that is not part of a PEM block. seen: bit i = keys[i] was given. */
+/* One line that is not part of a PEM block. */
 static enum pag_err take_line(struct pag_settings *s, struct pag_span line, uint32_t *seen, const char **what)
 {
     size_t eq = pag_span_find(line, 0, '=');
@@ -231,37 +231,52 @@ _Static_assert(sizeof keys / sizeof keys[0] <= 32, "seen is a 32-bit set");
 static const char pem_begin[] = "-----BEGIN CERTIFICATE-----";
 static const char pem_end[] = "-----END CERTIFICATE-----";
 
+struct reading {
+    struct pag_span text;
+    uint32_t seen; /* bit i: keys[i] was given */
+    size_t pem_at; /* start of the block being read; text.n: none */
+    const char *what;
+};
+
+/* Lines of a certificate. true: the line was one. */
+static bool take_pem(struct reading *r, struct pag_settings *s, struct pag_span line, size_t at, size_t end)
+{
+    if (pag_span_eq_str(line, pem_begin)) {
+        if (r->pem_at < r->text.n || s->ca.n > 0) {
+            r->what = "configuration: a second certificate";
+        }
+        r->pem_at = at;
+        return true;
+    }
+    if (r->pem_at == r->text.n) {
+        return false;
+    }
+    if (pag_span_eq_str(line, pem_end)) {
+        s->ca = pag_span_of(r->text.p + r->pem_at, (end < r->text.n ? end + 1 : end) - r->pem_at);
+        r->pem_at = r->text.n;
+    }
+    return true;
+}
+
 enum pag_err pag_settings_parse(struct pag_span text, struct pag_settings *s, struct pag_fail *why)
 {
-    uint32_t seen = 0;
+    struct reading r = { .text = text, .pem_at = text.n };
     uint64_t line_no = 0;
-    size_t pem_at = text.n; /* start of the block being read; text.n: none */
-    for (size_t at = 0; at < text.n;) {
+    for (size_t at = 0; at < text.n && r.what == NULL;) {
         size_t end = pag_span_find(text, at, '\n');
         struct pag_span line = trim(pag_span_of(text.p + at, end - at));
+        const char *what = NULL;
         line_no++;
-        if (pag_span_eq_str(line, pem_begin)) {
-            if (pem_at < text.n || s->ca.n > 0) {
-                return pag_fail_set(why, PAG_E_CONFIG, "configuration: a second certificate", line_no);
-            }
-            pem_at = at;
-        } else if (pem_at < text.n) {
-            if (pag_span_eq_str(line, pem_end)) {
-                s->ca = pag_span_of(text.p + pem_at, (end < text.n ? end + 1 : end) - pem_at);
-                pem_at = text.n;
-            }
-        } else if (line.n > 0 && line.p[0] != '#') {
-            const char *what = "";
-            if (take_line(s, line, &seen, &what) != PAG_OK) {
-                return pag_fail_set(why, PAG_E_CONFIG, what, line_no);
-            }
+        bool plain = !take_pem(&r, s, line, at, end) && line.n > 0 && line.p[0] != '#';
+        if (plain && take_line(s, line, &r.seen, &what) != PAG_OK) {
+            r.what = what;
         }
         at = end + 1;
     }
-    if (pem_at < text.n) {
-        return pag_fail_set(why, PAG_E_CONFIG, "configuration: certificate without end", line_no);
+    if (r.what == NULL && r.pem_at < text.n) {
+        r.what = "configuration: certificate without end";
     }
-    return pag_settings_check(s, why);
+    return r.what != NULL ? pag_fail_set(why, PAG_E_CONFIG, r.what, line_no) : pag_settings_check(s, why);
 }
 
 enum pag_err pag_settings_check(const struct pag_settings *s, struct pag_fail *why)

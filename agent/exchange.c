@@ -140,41 +140,47 @@ enum pag_err pag_in_answer(struct pag_inner *a)
     return err;
 }
 
-enum pag_err pag_in_judge(struct pag_inner *a, const char **what)
+static const struct {
+    uint16_t status;
+    enum pag_err err;
+    const char *what;
+} known[] = {
+    { 200, PAG_OK, "" },
+    { 201, PAG_OK, "" },
+    { 204, PAG_OK, "" },
+    { 206, PAG_OK, "" },
+    { 401, PAG_E_UNAUTHENTICATED, "server: certificate not accepted" },
+    { 403, PAG_E_DENIED, "server: not allowed" },
+    { 404, PAG_E_NOT_FOUND, "server: not found" },
+    { 409, PAG_E_CONFLICT, "server: state has moved on" },
+    { 410, PAG_E_NOT_FOUND, "server: withdrawn" },
+    { 416, PAG_E_RANGE, "server: range not there" },
+    { 429, PAG_E_BUSY, "server: too many requests" },
+    { 503, PAG_E_BUSY, "server: busy" },
+};
+
+static enum pag_err judge_status(uint16_t status, const char **what)
 {
-    static const struct {
-        uint16_t status;
-        enum pag_err err;
-        const char *what;
-    } known[] = {
-        { 200, PAG_OK, "" },
-        { 201, PAG_OK, "" },
-        { 204, PAG_OK, "" },
-        { 206, PAG_OK, "" },
-        { 401, PAG_E_UNAUTHENTICATED, "server: certificate not accepted" },
-        { 403, PAG_E_DENIED, "server: not allowed" },
-        { 404, PAG_E_NOT_FOUND, "server: not found" },
-        { 409, PAG_E_CONFLICT, "server: state has moved on" },
-        { 410, PAG_E_NOT_FOUND, "server: withdrawn" },
-        { 416, PAG_E_RANGE, "server: range not there" },
-        { 429, PAG_E_BUSY, "server: too many requests" },
-        { 503, PAG_E_BUSY, "server: busy" },
-    };
-    const struct pag_httpc_reply *r = &a->x.reply;
-    a->retry_after_s = r->retry_after_s;
-    if (r->status >= 300 && r->status < 400) {
+    if (status >= 300 && status < 400) {
         *what = "redirect_refused";
         return PAG_E_DENIED;
     }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (known[i].status == r->status) {
+        if (known[i].status == status) {
             *what = known[i].what;
-            if (known[i].err == PAG_OK) {
-                pag_in_contact(a);
-            }
             return known[i].err;
         }
     }
     *what = "server: unexpected status";
     return PAG_E_UNSUPPORTED;
+}
+
+enum pag_err pag_in_judge(struct pag_inner *a, const char **what)
+{
+    enum pag_err err = judge_status(a->x.reply.status, what);
+    a->retry_after_s = a->x.reply.retry_after_s;
+    if (err == PAG_OK) {
+        pag_in_contact(a);
+    }
+    return err;
 }

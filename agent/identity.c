@@ -45,7 +45,7 @@ enum pag_err pag_in_identity_get(const struct pag_inner *a, struct pag_buf *buf,
     struct pag_cbor_map m;
     uint64_t key = 0;
     if (err == PAG_OK) {
-        err = pag_cbor_map_begin(&r, 2 * KEYS, &m);
+        err = pag_cbor_map_begin(&r, KEYS, &m);
     }
     while (err == PAG_OK && pag_cbor_map_next(&m, &key)) {
         err = get_member(&r, key, out);

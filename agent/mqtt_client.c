@@ -11,21 +11,25 @@ enum { HEAD_MAX = 5, LENGTH_MAX = 268435455 };
 enum pag_err pag_mqttc_length(struct pag_span head, uint32_t *total)
 {
     uint32_t v = 0;
-    for (uint32_t i = 1; i < HEAD_MAX; i++) {
-        if (i >= head.n) {
-            return PAG_E_SHORT;
-        }
+    uint32_t i = 1;
+    for (; i < HEAD_MAX && i < head.n; i++) {
         v |= (uint32_t)(head.p[i] & 0x7F) << (7 * (i - 1));
         if ((head.p[i] & 0x80) == 0) {
-            /* Minimal form only (2.2.3 is silent, every broker does): a longer one hides something. */
-            if (i > 1 && head.p[i] == 0) {
-                return PAG_E_SYNTAX;
-            }
-            *total = v + i + 1;
-            return PAG_OK;
+            break;
         }
     }
-    return PAG_E_SYNTAX;
+    if (i >= HEAD_MAX) {
+        return PAG_E_SYNTAX;
+    }
+    if (i >= head.n) {
+        return PAG_E_SHORT;
+    }
+    /* Minimal form only (2.2.3 is silent, every broker does): a longer one hides something. */
+    if (i > 1 && head.p[i] == 0) {
+        return PAG_E_SYNTAX;
+    }
+    *total = v + i + 1;
+    return PAG_OK;
 }
 
 static bool topic_ok(struct pag_span topic)
@@ -240,36 +244,46 @@ enum pag_err pag_mqttc_open(struct pag_mqttc *m, const struct pag_mqttc_login *l
     return PAG_OK;
 }
 
+/* How many bytes are still to be read of the packet in rx; 0: it is whole, or larger than rx. */
+static enum pag_err missing(const struct pag_mqttc *m, uint32_t *total, size_t *want)
+{
+    enum pag_err err = pag_mqttc_length(pag_span_of(m->rx, m->rx_n), total);
+    if (err == PAG_E_SHORT) {
+        *want = m->rx_n < 2 ? (size_t)(2 - m->rx_n) : 1;
+        return PAG_OK;
+    }
+    if (err == PAG_OK) {
+        size_t room = *total < sizeof m->rx ? *total : sizeof m->rx;
+        *want = room - m->rx_n;
+    }
+    return err;
+}
+
+static enum pag_err read_more(struct pag_mqttc *m, size_t want)
+{
+    size_t n = want;
+    enum pag_err err = m->port->net.read(m->port->ctx, &m->conn, m->rx + m->rx_n, &n);
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (n == 0 || n > want) {
+        return PAG_E_INTERNAL;
+    }
+    m->rx_n = (uint16_t)(m->rx_n + n);
+    m->last_rx_ms = now(m);
+    return PAG_OK;
+}
+
 /* Reads until one packet is whole in rx. PAG_E_AGAIN while it is not. */
 static enum pag_err fill(struct pag_mqttc *m, uint32_t *total)
 {
-    for (uint32_t i = 0; i < PAG_MQTTC_RX; i++) {
-        size_t want = 0;
-        enum pag_err err = pag_mqttc_length(pag_span_of(m->rx, m->rx_n), total);
-        if (err == PAG_E_SHORT) {
-            want = m->rx_n < 2 ? (size_t)(2 - m->rx_n) : 1;
-        } else if (err != PAG_OK) {
-            return err;
-        } else if (*total <= m->rx_n) {
-            return PAG_OK;
-        } else {
-            want = (*total < sizeof m->rx ? *total : sizeof m->rx) - m->rx_n;
-            if (want == 0) {
-                return PAG_OK; /* larger than rx: the caller skips the rest */
-            }
-        }
-        size_t n = want;
-        err = m->port->net.read(m->port->ctx, &m->conn, m->rx + m->rx_n, &n);
-        if (err != PAG_OK) {
-            return err;
-        }
-        if (n == 0 || n > want) {
-            return PAG_E_INTERNAL;
-        }
-        m->rx_n = (uint16_t)(m->rx_n + n);
-        m->last_rx_ms = now(m);
+    size_t want = 0;
+    enum pag_err err = missing(m, total, &want);
+    while (err == PAG_OK && want > 0) { /* at most one read a byte of rx */
+        err = read_more(m, want);
+        err = err == PAG_OK ? missing(m, total, &want) : err;
     }
-    return PAG_E_AGAIN;
+    return err;
 }
 
 static enum pag_err skip_rest(struct pag_mqttc *m)

@@ -9,7 +9,9 @@
 
 enum { IDLE_MS = 1000, SOON_MS = 20, TOPIC_ROOM = 128, STATUS_ROOM = 256 };
 
-static struct pag_span topic_of(const struct pag_inner *a, const char *rest, uint8_t room[TOPIC_ROOM])
+/* room is written through the buffer */
+static struct pag_span topic_of(const struct pag_inner *a, const char *rest,
+                                uint8_t room[TOPIC_ROOM]) /* NOLINT(readability-non-const-parameter) */
 {
     struct pag_buf b = { room, 0, TOPIC_ROOM };
     (void)pag_buf_put_str(&b, "pg/v1/d/");

@@ -68,7 +68,8 @@ enum pag_err pag_twin_open(struct pag_twin *t, const struct pag_port *port, enum
     if (chunk.cap < CHUNK_MIN || port->flash.area_bytes[area] < SECTORS * port->flash.sector_bytes) {
         return PAG_E_SPACE;
     }
-    for (uint8_t i = 0; i < SECTORS; i++) {
+    for (unsigned n = 0; n < SECTORS; n++) {
+        uint8_t i = (uint8_t)n;
         struct head h;
         enum pag_err err = check_sector(t, i, chunk, &h);
         if (err == PAG_OK && (!t->has || (int32_t)(h.seq - t->seq) > 0)) {

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): accept4-like socket flags */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): GNU functions */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -304,16 +304,14 @@ void pag_posix_wait(struct pag_posix *p, uint32_t ms)
     nfds_t n = 0;
     for (size_t i = 0; i < PAG_POSIX_CONNS; i++) {
         const struct pag_posix_conn *c = &p->conn[i];
-        if (c->fd >= 0 && c->ssl != NULL && SSL_pending(c->ssl) > 0) {
+        if (c->ssl != NULL && SSL_pending(c->ssl) > 0) {
             return;
         }
-        if (c->fd >= 0) {
-            short events = POLLIN;
-            if (!c->connected) {
-                events = POLLOUT;
-            }
-            w[n++] = (struct pollfd){ .fd = c->fd, .events = events };
+        short events = POLLOUT;
+        if (c->connected) {
+            events = POLLIN;
         }
+        w[n++] = (struct pollfd){ .fd = c->fd, .events = events }; /* poll skips a negative fd */
     }
     (void)poll(w, n, ms < INT_MAX ? (int)ms : INT_MAX);
 }

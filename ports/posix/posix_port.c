@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): getrandom */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): GNU functions */
 #include "ports/posix/posix_port.h"
 
 #include <errno.h>
@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 static const char *const area_names[PAG_AREA_COUNT] = { "journal", "trust", "config", "slot_a", "slot_b" };
+
+enum { AREA_MIN = 2 * PAG_POSIX_SECTOR };
 
 static struct pag_posix *self(void *ctx)
 {
@@ -215,8 +217,8 @@ static enum pag_err open_area(struct pag_posix *p, enum pag_area area, uint32_t 
     }
     bool slot = area == PAG_AREA_SLOT_A || area == PAG_AREA_SLOT_B;
     bool fresh = st.st_size == 0;
-    off_t size = fresh ? (slot ? (off_t)slot_bytes : 2 * PAG_POSIX_SECTOR) : st.st_size;
-    if (size % PAG_POSIX_SECTOR != 0 || size < 2 * PAG_POSIX_SECTOR || size > INT32_MAX) {
+    off_t size = fresh ? (slot ? (off_t)slot_bytes : AREA_MIN) : st.st_size;
+    if (size % PAG_POSIX_SECTOR != 0 || size < AREA_MIN || size > INT32_MAX) {
         return PAG_E_CONFIG;
     }
     p->port.flash.area_bytes[area] = (uint32_t)size;

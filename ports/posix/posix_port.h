@@ -1,5 +1,5 @@
-#ifndef PAG_PORTS_POSIX_PORT_H
-#define PAG_PORTS_POSIX_PORT_H
+#ifndef PAG_PORTS_POSIX_POSIX_PORT_H
+#define PAG_PORTS_POSIX_POSIX_PORT_H
 
 #include <openssl/types.h>
 

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): memfd_create */
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): GNU functions */
 /*
  * The boot loader of a posix device: reads the journal, decides (agent/boot.h), verifies, copies the slot's
  * image into a memory file and executes it. docs/porting/posix.md.
@@ -37,22 +37,35 @@ struct options {
     uint32_t slot_bytes;
 };
 
+/* value may be NULL. Returns the words used up, 0: not understood. */
+static int take_word(const char *word, const char *value, struct options *o)
+{
+    if (strcmp(word, "--once") == 0) {
+        o->once = true;
+        return 1;
+    }
+    if (strcmp(word, "--install") == 0 && value != NULL) {
+        o->install = value;
+        return 2;
+    }
+    if (strcmp(word, "--slot-bytes") == 0 && value != NULL) {
+        return pag_parse_u32(pag_span_str(value), &o->slot_bytes) == PAG_OK ? 2 : 0;
+    }
+    if (word[0] == '-' || o->dir != NULL) {
+        return 0;
+    }
+    o->dir = word;
+    return 1;
+}
+
 static bool read_options(int argc, char **argv, struct options *o)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--once") == 0) {
-            o->once = true;
-        } else if (strcmp(argv[i], "--install") == 0 && i + 1 < argc) {
-            o->install = argv[++i];
-        } else if (strcmp(argv[i], "--slot-bytes") == 0 && i + 1 < argc) {
-            if (pag_parse_u32(pag_span_str(argv[++i]), &o->slot_bytes) != PAG_OK) {
-                return false;
-            }
-        } else if (argv[i][0] != '-' && o->dir == NULL) {
-            o->dir = argv[i];
-        } else {
+    for (int i = 1; i < argc;) {
+        int used = take_word(argv[i], i + 1 < argc ? argv[i + 1] : NULL, o);
+        if (used == 0) {
             return false;
         }
+        i += used;
     }
     return o->dir != NULL;
 }
@@ -173,7 +186,6 @@ static int boot_once(const struct options *o)
     set_environment(o, &boot);
     char name[] = "firmware";
     char *argv[] = { name, NULL };
-    extern char **environ;
     (void)alarm(PAG_POSIX_WATCHDOG_S); /* survives exec: firmware that hangs before it feeds is reset */
     (void)fexecve(fd, argv, environ);
     (void)fprintf(stderr, "loader: image cannot be executed: %d\n", errno);
