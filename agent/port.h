@@ -79,7 +79,7 @@ struct pag_port {
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
     uint8_t (*running_slot)(void *ctx); /* 0 = A, 1 = B: what the loader jumped to */
     void (*reboot)(void *ctx); /* boots what the journal says; may return in tests and in the simulator */
-    void (*feed_watchdog)(void *ctx);
+    void (*feed_watchdog)(void *ctx); /* may be NULL, and so may all below */
     void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
     /* figures for status, 0 when unknown */
     int32_t (*rssi_dbm)(void *ctx);
