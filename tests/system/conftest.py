@@ -85,7 +85,8 @@ class Server:
         words = [str(BUILD / "pagurusd"), verb, "--data", str(self.data)]
         for setting in ["console.port=0", "device.port=0", "legacy.port=0", "mqtt.port=0",
                         "console.address=127.0.0.1", "device.address=127.0.0.1", "mqtt.address=127.0.0.1",
-                        "legacy.address=127.0.0.1", "server.threads=2", *self.settings]:
+                        "legacy.address=127.0.0.1", "server.threads=2",
+                        "limits.claims_per_minute=100000", *self.settings]:
             words += ["--set", setting]
         return words + list(more)
 

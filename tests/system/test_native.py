@@ -57,7 +57,7 @@ def test_a_device_goes_from_enrolment_to_confirmed(server, owner, device, image)
 
     manifest_digest = hashlib.sha256(offer[2]).digest()
     for seq, state, running in ((1, 1, bytes(32)), (2, 4, bytes(32)), (3, 5, digest)):
-        report = cborish.dumps({1: offer[1], 2: state, 3: 100, 4: 0, 6: manifest_digest, 7: running, 8: seq})
+        report = cborish.dumps({1: offer[1], 2: state, 3: 100, 6: manifest_digest, 7: running, 8: seq})
         assert device.request("POST", "/v1/report", report, CBOR).status == 204
     shown = server.rest("GET", f"/devices/{device.id}")
     assert shown["action"]["state"] == "confirmed"
@@ -69,11 +69,11 @@ def test_a_device_goes_from_enrolment_to_confirmed(server, owner, device, image)
 def test_confirmed_without_running_the_target_is_a_conflict(server, owner, image):
     device = server.enroll("meter", "84f3eb000002")
     offer = cborish.loads(device.request("POST", "/v1/check", check_body(), CBOR).body)
-    lie = cborish.dumps({1: offer[1], 2: 5, 3: 100, 4: 0, 6: hashlib.sha256(offer[2]).digest(), 7: bytes(32), 8: 1})
+    lie = cborish.dumps({1: offer[1], 2: 5, 3: 100, 6: hashlib.sha256(offer[2]).digest(), 7: bytes(32), 8: 1})
     assert device.request("POST", "/v1/report", lie, CBOR).status == 409
-    foreign = cborish.dumps({1: offer[1], 2: 1, 3: 10, 4: 0, 6: bytes(32), 7: bytes(32), 8: 2})
+    foreign = cborish.dumps({1: offer[1], 2: 1, 3: 10, 6: bytes(32), 7: bytes(32), 8: 2})
     assert device.request("POST", "/v1/report", foreign, CBOR).status == 409
-    unknown = cborish.dumps({1: 1, 2: 1, 3: 10, 4: 0, 6: bytes(32), 7: bytes(32), 8: 2})
+    unknown = cborish.dumps({1: 1, 2: 1, 3: 10, 6: bytes(32), 7: bytes(32), 8: 2})
     assert device.request("POST", "/v1/report", unknown, CBOR).status == 404
 
 
@@ -152,3 +152,17 @@ def test_revocation_counts_at_once_on_a_kept_connection(server, owner):
     with pytest.raises((OSError, AssertionError)):
         assert device.request("POST", "/v1/check", check_body(), CBOR).status == 200
     assert server.rest("GET", f"/devices/{device.id}")["state"] == "revoked"
+
+
+def test_a_command_rides_along_and_its_result_comes_with_a_report(server, owner, image):
+    device = server.enroll("meter", "84f3eb000004")
+    made = server.rest("POST", f"/devices/{device.id}/commands", {"kind": "config", "arg": "rate=5"})
+    digest = hashlib.sha256(image).digest()
+    offer = cborish.loads(device.request("POST", "/v1/check", check_body(digest, "1.0.0", 1), CBOR).body)
+    command = offer[6][0]
+    assert (command[1], f"cmd_{command[2]:08x}", command[4]) == (4, made["id"], b"rate=5")
+    report = cborish.dumps({1: 0, 2: 0, 8: 1, 10: {1: command[2], 2: 0, 3: "set"}})
+    assert device.request("POST", "/v1/report", report, CBOR).status == 204
+    shown = server.rest("GET", f"/devices/{device.id}/commands")["items"][0]
+    assert shown["state"] == "done" and shown["result"] == {"code": 0, "text": "set"}
+    assert device.request("POST", "/v1/check", check_body(digest, "1.0.0", 1), CBOR).status == 204

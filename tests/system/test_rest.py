@@ -123,7 +123,7 @@ def test_the_same_idempotency_key_answers_the_same(server):
 def test_an_image_is_judged_before_it_is_kept(server, owner):
     release = server.rest("POST", "/releases", {"product": "meter", "version": "4.0.0"})
     assert problem(server.upload(release["id"], b"not an image"), 422, "image-refused")["detail"]
-    key = b"-----BEGIN PRIVATE KEY-----\nMIG=\n-----END PRIVATE KEY-----\n"
+    key = b"-----BEGIN PRIVATE KEY-----\n" + b"MIGHAgEAMBMGByqGSM49" * 6 + b"\n-----END PRIVATE KEY-----\n"
     problem(server.upload(release["id"], key), 422, "private-key")
     with open("/bin/true", "rb") as f:
         image = f.read()

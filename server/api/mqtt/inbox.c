@@ -6,7 +6,7 @@
 #include "core/native.h"
 #include "server/api/json.h"
 #include "server/api/mqtt/status.h"
-#include "server/app/report.h"
+#include "server/api/report.h"
 
 static void refuse(struct pag_inbox_message *m, const char *what, enum pag_err err)
 {
@@ -47,7 +47,7 @@ static void take_report(struct pag_inbox_message *m)
         return;
     }
     in->device = m->device;
-    pag_app_report(&m->call, in);
+    pag_api_report(&m->call, in);
 }
 
 static void take_result(struct pag_inbox_message *m)

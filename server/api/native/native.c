@@ -6,9 +6,9 @@
 #include "core/native.h"
 #include "server/api/device.h"
 #include "server/api/reply.h"
+#include "server/api/report.h"
 #include "server/app/check_in.h"
 #include "server/app/enroll.h"
-#include "server/app/report.h"
 
 /* ---- answers ---- */
 
@@ -286,7 +286,7 @@ void pag_native_report(struct pag_http_request *req)
     }
     in->device = d->identity.device;
     d->call.done = reported;
-    pag_app_report(&d->call, in);
+    pag_api_report(&d->call, in);
 }
 
 /* ---- enroll ---- */
@@ -335,9 +335,15 @@ void pag_native_trust(struct pag_http_request *req)
         refuse(d, 404);
         return;
     }
-    const char *product = named ? pag_arena_text(req->arena, req->param[0]) : d->identity.product;
-    enum pag_err err =
-        product != NULL ? pag_app_trust_get(&d->call, product, version, &cose) : PAG_E_NO_MEMORY;
+    const char *product = d->identity.product;
+    if (named) {
+        product = pag_arena_text(req->arena, req->param[0]);
+    }
+    if (product == NULL) {
+        refuse(d, 503);
+        return;
+    }
+    enum pag_err err = pag_app_trust_get(&d->call, product, version, &cose);
     if (err != PAG_OK) {
         refuse(d, status_of(err));
         return;
