@@ -361,8 +361,7 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v needs trust set %n; this device has %h.",
     "%v wants release %n to be installed first; this device is at %h.",
     "%v is of security epoch %n; this device is at %h and never goes back.",
-    "%v is signed with a key that the running image does not know; an image in between, or a cable, is "
-    "needed.",
+    "%v is signed with a key that the running image does not know; an image between, or a cable, is needed.",
     "%v is packed with gzip, and it is not known that this device can unpack.",
     "%v was served %h times and the device still asks with another image; not offered again until retry.",
     "%v failed on this device; not offered again until retry.",
