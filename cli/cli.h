@@ -124,6 +124,12 @@ int pag_opt_seconds(struct pag_cli *cli, const char *name, uint64_t fallback, ui
 /* Text in the arena; ends the program when memory is out (a run never goes on half-done). */
 char *pag_cli_text(struct pag_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void *pag_cli_alloc(struct pag_cli *cli, size_t n);
+/*
+ * For loops without an end: what is allocated and kept after begin is let go by end. Settings and token must
+ * have been loaded before. Nested rounds are not possible.
+ */
+struct pag_arena *pag_cli_round_begin(struct pag_cli *cli);
+void pag_cli_round_end(struct pag_cli *cli, struct pag_arena *outer);
 /* Takes the reference of v and keeps it until the run ends. Returns v; NULL passes. */
 json_t *pag_cli_keep(struct pag_cli *cli, json_t *v);
 

@@ -45,9 +45,10 @@ char *pag_cli_text(struct pag_cli *cli, const char *fmt, ...)
     if (text == NULL) {
         exit(PAG_EXIT_FAILED);
     }
-    va_start(ap, fmt);
-    (void)vsnprintf(text, (size_t)n + 1, fmt, ap);
-    va_end(ap);
+    va_list again;
+    va_start(again, fmt);
+    (void)vsnprintf(text, (size_t)n + 1, fmt, again);
+    va_end(again);
     return text;
 }
 
@@ -59,6 +60,25 @@ void *pag_cli_alloc(struct pag_cli *cli, size_t n)
         exit(PAG_EXIT_FAILED);
     }
     return p;
+}
+
+struct pag_arena *pag_cli_round_begin(struct pag_cli *cli)
+{
+    struct pag_arena *outer = cli->arena;
+    struct pag_arena *inner = pag_arena_open(cli->pool, ARENA_CEILING);
+    if (inner == NULL) {
+        (void)fprintf(stderr, "error: no memory\n");
+        exit(PAG_EXIT_FAILED);
+    }
+    cli->arena = inner;
+    return outer;
+}
+
+void pag_cli_round_end(struct pag_cli *cli, struct pag_arena *outer)
+{
+    pag_arena_close(cli->arena);
+    cli->arena = outer;
+    (void)json_array_clear(cli->kept);
 }
 
 json_t *pag_cli_keep(struct pag_cli *cli, json_t *v)

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/find.h"
 #include "cli/out.h"
+#include "cli/settings.h"
 #include "cli/text.h"
 
 /* The first Ctrl-C only ends the watching, never what is watched. A handler can reach nothing but a global.
@@ -84,12 +85,53 @@ static void show_change(struct pag_cli *cli, const json_t *device, const char *l
     (void)fflush(stdout);
 }
 
+struct watching {
+    const char *path;
+    uint64_t end_ms; /* of --wait, 0: none */
+    uint64_t pause_ms;
+    char last[512];
+};
+
+/* Shows what has changed. 0 or 8: it has ended, -1: it goes on. */
+static int look(struct pag_cli *cli, struct watching *w, const json_t *device)
+{
+    char line[sizeof w->last];
+    (void)snprintf(line, sizeof line, "%s", line_of(cli, device));
+    if (strcmp(line, w->last) != 0) {
+        show_change(cli, device, line);
+        memcpy(w->last, line, sizeof line);
+    }
+    return pag_opt_on(cli, "forever") ? -1 : end_of(device);
+}
+
+static int watch(struct pag_cli *cli, struct watching *w, const json_t *device)
+{
+    int over = look(cli, w, device);
+    catch_interrupt();
+    while (over < 0) {
+        if (w->end_ms != 0 && cli->clock.now_ms(cli->clock.ctx) >= w->end_ms) {
+            return pag_cli_fail(cli, PAG_EXIT_TIMEOUT, "the update goes on; watch again", "--wait is over");
+        }
+        if (!wait_ms(w->pause_ms)) {
+            pag_cli_say(
+                cli, "\nNo longer watching; the device goes on. pagurus release withdraw stops an update.\n");
+            return PAG_EXIT_INTERRUPTED;
+        }
+        json_t *now = NULL;
+        struct pag_arena *outer = pag_cli_round_begin(cli);
+        int rc = pag_client_get(cli, w->path, &now);
+        over = rc == PAG_EXIT_OK ? look(cli, w, now) : rc;
+        pag_cli_round_end(cli, outer);
+    }
+    return over;
+}
+
 int pag_cmd_device_watch(struct pag_cli *cli)
 {
     json_t *device = NULL;
     uint64_t every_s = 0;
     uint64_t wait_s = 0;
-    const char *last = "";
+    struct watching w = { .path = NULL };
     int rc = pag_opt_seconds(cli, "interval", 2, &every_s);
     if (rc == PAG_EXIT_OK) {
         rc = pag_opt_seconds(cli, "wait", 0, &wait_s);
@@ -100,32 +142,10 @@ int pag_cmd_device_watch(struct pag_cli *cli)
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    const char *path = pag_cli_text(cli, "/devices/%s", pag_client_escape(cli, pag_out_text(device, "id")));
-    uint64_t end = cli->clock.now_ms(cli->clock.ctx) + wait_s * 1000;
-    catch_interrupt();
-    for (;;) {
-        const char *line = line_of(cli, device);
-        int over = end_of(device);
-        if (strcmp(line, last) != 0) {
-            show_change(cli, device, line);
-            last = line;
-        }
-        if (over >= 0 && !pag_opt_on(cli, "forever")) {
-            return over;
-        }
-        if (wait_s != 0 && cli->clock.now_ms(cli->clock.ctx) >= end) {
-            return pag_cli_fail(cli, PAG_EXIT_TIMEOUT, "the update goes on; watch again", "--wait is over");
-        }
-        if (!wait_ms(every_s == 0 ? 200 : every_s * 1000)) {
-            pag_cli_say(
-                cli, "\nNo longer watching; the device goes on. pagurus release withdraw stops an update.\n");
-            return PAG_EXIT_INTERRUPTED;
-        }
-        rc = pag_client_get(cli, path, &device);
-        if (rc != PAG_EXIT_OK) {
-            return rc;
-        }
-    }
+    w.path = pag_cli_text(cli, "/devices/%s", pag_client_escape(cli, pag_out_text(device, "id")));
+    w.end_ms = wait_s == 0 ? 0 : cli->clock.now_ms(cli->clock.ctx) + wait_s * 1000;
+    w.pause_ms = every_s == 0 ? 200 : every_s * 1000;
+    return watch(cli, &w, device);
 }
 
 /* ---- events ---- */
@@ -173,26 +193,42 @@ static void no_more_headings(struct pag_cli *cli)
     }
 }
 
+/* One look; *n is what came. */
+static int follow_once(struct pag_cli *cli, uint64_t *after, uint64_t room, size_t *n)
+{
+    json_t *items = NULL;
+    int rc = page_of_events(cli, after, room, &items);
+    *n = json_array_size(items);
+    if (rc == PAG_EXIT_OK && *n > 0) {
+        (void)pag_out_items(cli, items, pag_event_columns);
+        (void)fflush(stdout);
+        no_more_headings(cli);
+    }
+    return rc;
+}
+
 static int follow_events(struct pag_cli *cli, uint64_t after, uint64_t limit)
 {
     uint64_t shown = 0;
+    int rc = pag_conf_load(cli);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_conf_need_server(cli);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_conf_token(cli);
+    }
     catch_interrupt();
-    while (shown < limit) {
-        json_t *items = NULL;
-        int rc = page_of_events(cli, &after, limit - shown < PAGE ? limit - shown : PAGE, &items);
-        if (rc != PAG_EXIT_OK) {
-            return rc;
-        }
-        shown += json_array_size(items);
-        if (json_array_size(items) > 0) {
-            (void)pag_out_items(cli, items, pag_event_columns);
-            (void)fflush(stdout);
-            no_more_headings(cli);
-        } else if (!wait_ms(1000)) {
+    while (rc == PAG_EXIT_OK && shown < limit) {
+        size_t n = 0;
+        struct pag_arena *outer = pag_cli_round_begin(cli);
+        rc = follow_once(cli, &after, limit - shown < PAGE ? limit - shown : PAGE, &n);
+        pag_cli_round_end(cli, outer);
+        shown += n;
+        if (rc == PAG_EXIT_OK && n == 0 && !wait_ms(1000)) {
             return PAG_EXIT_INTERRUPTED;
         }
     }
-    return PAG_EXIT_OK;
+    return rc;
 }
 
 static int show_events(struct pag_cli *cli, bool follow)
