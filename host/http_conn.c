@@ -273,6 +273,7 @@ static struct pag_http_exchange *exchange_new(struct pag_http_conn *c)
     memcpy(req->address, c->address, sizeof(req->address));
     c->ex = ex;
     c->used = true;
+    c->in_head = false;
     c->phase = PHASE_HANDLER;
     return ex;
 }
@@ -376,7 +377,10 @@ static bool step_head(struct pag_http_conn *c)
         refuse_bytes(c, &no);
         return true;
     }
-    bool was_idle = c->in_n == c->in_at;
+    if (c->used && !c->in_head && c->in_n > c->in_at) {
+        c->in_head = true; /* the first bytes of a further request: no longer idle */
+        pag_http_deadline(c, c->l->http->config.header_ms);
+    }
     size_t got = 0;
     if (c->readable && !in_room(c, c->l->http->config.header_bytes)) {
         pag_http_conn_abort(c);
@@ -385,9 +389,6 @@ static bool step_head(struct pag_http_conn *c)
     err = pag_http_recv(c, c->in + c->in_n, c->in_cap - c->in_n, &got);
     if (err == PAG_OK) {
         c->in_n += got;
-        if (was_idle && c->used && memchr(c->in, '\n', c->in_n) == NULL) {
-            pag_http_deadline(c, c->l->http->config.header_ms);
-        }
         return true;
     }
     if (err == PAG_E_CLOSED) {
@@ -550,6 +551,7 @@ static void on_timeout(struct pag_http_conn *c)
     if (c->phase == PHASE_HANDLER) {
         return;
     }
+    c->running = true; /* a reply made here only starts to be sent by the run at the end */
     bool is_idle = c->phase == PHASE_HEAD && c->in_n == c->in_at;
     if (!is_idle && c->phase != PHASE_LINGER) {
         pag_http_count(&c->l->n.timeouts, 1);
@@ -564,6 +566,7 @@ static void on_timeout(struct pag_http_conn *c)
     } else {
         pag_http_conn_abort(c);
     }
+    c->running = false;
     pag_http_conn_run(c);
 }
 

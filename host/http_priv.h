@@ -83,6 +83,7 @@ struct pag_http_conn {
     bool ending;   /* the peer has sent its FIN: read to the end */
     bool running;
     bool gone;    /* socket closed, the handler still has the request */
+    bool in_head; /* of a further request: header_ms runs */
     bool used;    /* a request has been answered */
     bool shut;    /* PHASE_LINGER: our FIN is sent */
     bool counted; /* in the listener's table of addresses */
@@ -172,6 +173,7 @@ void pag_http_refuse(struct pag_http_exchange *ex, unsigned status, const char *
  */
 bool pag_http_head_build(struct pag_http_exchange *ex, const struct pag_http_reply *reply, uint64_t content_n,
                          const char *extra);
+bool pag_http_replied(struct pag_http_exchange *ex);     /* a second reply is logged and dropped */
 void pag_http_reply_begin(struct pag_http_exchange *ex); /* after ex->out is complete */
 
 /* ---- http_send.c ---- */

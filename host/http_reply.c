@@ -1,4 +1,3 @@
-#include <assert.h>
 #include <string.h>
 
 #include "core/bytes.h"
@@ -221,10 +220,20 @@ void pag_http_reply_begin(struct pag_http_exchange *ex)
     pag_http_conn_run(c);
 }
 
+bool pag_http_replied(struct pag_http_exchange *ex)
+{
+    if (ex->replied) { /* a handler's mistake must not reach another request */
+        pag_log_error(ex->conn->l->http->config.log, "http.replied_twice", PAG_F_SPAN("path", ex->req.path));
+    }
+    return ex->replied;
+}
+
 void pag_http_reply(struct pag_http_request *req, const struct pag_http_reply *reply)
 {
     struct pag_http_exchange *ex = (struct pag_http_exchange *)(void *)req;
-    assert(!ex->replied);
+    if (pag_http_replied(ex)) {
+        return;
+    }
     struct pag_http_reply r = *reply;
     bool is_read = req->method == PAG_HTTP_GET || req->method == PAG_HTTP_HEAD;
     unsigned status = r.status == 200 && is_read && r.etag != NULL ? pag_http_precondition(req, r.etag) : 0;

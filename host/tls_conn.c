@@ -133,6 +133,9 @@ static int bio_read(BIO *bio, char *data, size_t n, size_t *done)
     struct pag_tls_conn *c = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     *done = 0;
+    if (c->key_updates > KEY_UPDATES_MAX) {
+        return 0; /* or SSL_read would go on for as long as they come */
+    }
     if (!c->readable) {
         BIO_set_retry_read(bio);
         return 0;

@@ -589,6 +589,21 @@ static void slow_heads_and_idle_connections_are_ended(void **state)
     (void)close(idle);
 }
 
+static void a_slow_head_on_a_kept_connection_is_ended_too(void **state)
+{
+    (void)state;
+    int fd = dial();
+    say(fd, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    (void)hear(fd, 100);
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    say(fd, "GET /hello HTTP/1.1\r\nHost: a\r\n");
+    (void)hear(fd, 0);
+    (void)close(fd);
+    assert_non_null(strstr(reply, "HTTP/1.1 408 "));
+    assert_true(elapsed_s(&t) > 0.3 && elapsed_s(&t) < 1.2); /* header_ms, not idle_ms */
+}
+
 static void a_reader_that_stalls_is_cut_off_and_told_of(void **state)
 {
     (void)state;
@@ -739,6 +754,7 @@ int main(void)
         cmocka_unit_test(a_refused_upload_is_drained_so_that_the_reply_is_not_reset),
         cmocka_unit_test(a_reply_may_come_later_and_to_nobody),
         cmocka_unit_test(slow_heads_and_idle_connections_are_ended),
+        cmocka_unit_test(a_slow_head_on_a_kept_connection_is_ended_too),
         cmocka_unit_test(a_reader_that_stalls_is_cut_off_and_told_of),
         cmocka_unit_test(files_arrive_whole_on_a_kept_connection),
         cmocka_unit_test(too_many_connections_are_closed_at_once),
