@@ -159,7 +159,8 @@ static uint64_t connections(const struct pag_network *n)
 
 static void on_stop_timer(struct pag_loop *loop, struct pag_timer *timer)
 {
-    struct net_thread *t = (struct net_thread *)((char *)timer - offsetof(struct net_thread, stop_timer));
+    struct net_thread *t =
+        (struct net_thread *)(void *)((char *)timer - offsetof(struct net_thread, stop_timer));
     t->waited_ms += STOP_LOOK_MS;
     if (connections(t->network) == 0 || t->waited_ms > t->network->finish_ms + STOP_LOOK_MS) {
         pag_loop_stop(loop);
@@ -170,7 +171,8 @@ static void on_stop_timer(struct pag_loop *loop, struct pag_timer *timer)
 
 static void on_stop(struct pag_loop *loop, struct pag_task *task)
 {
-    struct net_thread *t = (struct net_thread *)((char *)task - offsetof(struct net_thread, stop_task));
+    struct net_thread *t =
+        (struct net_thread *)(void *)((char *)task - offsetof(struct net_thread, stop_task));
     for (size_t i = 0; i < t->network->listener_n; i++) {
         pag_http_detach(t->listener[i], t->network->finish_ms);
     }
