@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/bytes.h"
@@ -306,22 +307,67 @@ int pag_daemon_up(struct pag_daemon *d)
     return code;
 }
 
+/* ---- down ---- */
+
+static enum pag_err nothing(struct pag_store_tx *tx, struct pag_intent *intent)
+{
+    (void)tx;
+    (void)intent;
+    return PAG_OK;
+}
+
+static enum pag_err no_work(struct pag_work *work)
+{
+    (void)work;
+    return PAG_OK;
+}
+
+static void work_done(struct pag_work *work, enum pag_err err)
+{
+    (void)err;
+    atomic_store((atomic_bool *)work->ctx, true);
+}
+
+/* What was submitted before is done when this returns: queues are in order. Its memory may go then. */
+static void drain(struct pag_store *store)
+{
+    const struct timespec pause = { .tv_nsec = 5000000 };
+    atomic_bool over = false;
+    struct pag_work work = { .run = no_work, .done = work_done, .ctx = &over };
+    struct pag_intent intent = { .apply = nothing };
+    if (store == NULL) {
+        return;
+    }
+    if (pag_store_work(store, &work) == PAG_OK) {
+        while (!atomic_load(&over)) {
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    (void)pag_store_apply(store, &intent);
+}
+
+/* Threads first, then what they were writing, then the memory they used; loops last, as all else points
+ * there. */
 void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
 {
     pag_network_stop(d->network, finish_ms);
-    pag_daemon_mqtt_down(d);
-    for (size_t i = 0; i < PAG_NETWORK_THREADS_MAX; i++) {
-        pag_app_thread_free(d->net_thread[i]);
-    }
-    pag_network_free(d->network);
+    pag_daemon_mqtt_stop(d);
+    drain(d->store);
     pag_http_free(d->console);
     pag_http_free(d->device);
     pag_http_free(d->legacy);
     pag_api_close(&d->api);
     pag_tls_free(d->console_tls);
     pag_tls_free(d->device_tls);
+    for (size_t i = 0; i < PAG_NETWORK_THREADS_MAX; i++) {
+        pag_app_thread_free(d->net_thread[i]);
+    }
+    pag_app_thread_free(d->loop_thread);
     pag_app_free(d->app);
     pag_store_close(d->store);
+    pag_network_free(d->network);
+    pag_loop_free(d->loop);
+    pag_arena_pool_free(d->pool);
     EVP_PKEY_free(d->freshness);
     pag_ca_free(d->device_ca);
     pag_log_info(d->log, "stop.done", PAG_F_STR("data", d->paths.data));

@@ -56,7 +56,7 @@ void pag_daemon_reload(struct pag_daemon *d);
 
 /* daemon_mqtt.c: broker, MQTT head and their loop */
 int pag_daemon_mqtt_up(struct pag_daemon *d);
-void pag_daemon_mqtt_down(struct pag_daemon *d);
+void pag_daemon_mqtt_stop(struct pag_daemon *d); /* the loop and its memory stay */
 
 /* daemon_info.c: what the heads may know of the process */
 extern const struct pag_api_process pag_daemon_process;

@@ -252,7 +252,7 @@ int pag_daemon_mqtt_up(struct pag_daemon *d)
     return 0;
 }
 
-void pag_daemon_mqtt_down(struct pag_daemon *d)
+void pag_daemon_mqtt_stop(struct pag_daemon *d)
 {
     if (d->loop_runs) {
         pag_loop_stop(d->loop);
@@ -261,7 +261,4 @@ void pag_daemon_mqtt_down(struct pag_daemon *d)
     }
     pag_mqtt_head_free(d->mqtt);
     pag_broker_free(d->broker);
-    pag_app_thread_free(d->loop_thread);
-    pag_loop_free(d->loop);
-    pag_arena_pool_free(d->pool);
 }

@@ -230,3 +230,16 @@ def test_a_second_instance_is_refused_with_its_reason(server):
     import subprocess
     done = subprocess.run(server.command("run"), capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 5 and "already uses" in done.stderr
+
+
+def test_hup_reads_certificates_again_and_term_ends_cleanly(server):
+    import os
+    import signal
+    os.kill(server.process.pid, signal.SIGHUP)
+    server.until(lambda: "reload.done" in server.log.read_text())
+    assert server.console_request("GET", "/healthz").status == 200
+    begun = time.monotonic()
+    assert server.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 10
+    assert not (server.data / "run" / "ports.json").exists() and not (server.data / "run" / "pid").exists()
+    server.start()
