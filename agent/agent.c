@@ -202,7 +202,6 @@ enum pag_err pag_agent_init(struct pag_agent *agent, const struct pag_port *port
     a->token_ms = a->now_ms;
     a->status_ms = a->now_ms;
     a->session_ms = a->now_ms;
-    a->report_n = pag_in_random(a, 0x7FFFFFFF);
     pag_httpc_init(&a->http, port);
     pag_mqttc_init(&a->mqtt, port);
     a->state = PAG_AGENT_START;

@@ -124,7 +124,7 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t status_ms;
     uint32_t poll_s; /* from the server, 0 = settings */
     uint32_t retry_after_s;
-    uint32_t report_n; /* counter of reports that are not in the journal */
+    uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
     uint64_t floor_s; /* clock floor, Unix s */
     uint64_t token_s; /* server time of the last token ever, 0 never */

@@ -5,8 +5,23 @@
 
 enum { POLL_MS = 20 };
 
-/* Numbers of reports that the journal knows nothing of; those of outcomes lie below. */
-#define UNRECORDED 0x80000000U
+/*
+ * Numbers of reports rise, and what is sent again carries the same: sixteen to a journal record, the first of
+ * them for the outcome that the record itself is.
+ */
+enum { PER_RECORD = 16, RECORD_BITS = 0xFFFFFF };
+
+static uint32_t new_number(struct pag_inner *a)
+{
+    if (a->report_record != a->j.seq) {
+        a->report_record = a->j.seq;
+        a->report_n = 0;
+    }
+    if (a->report_n < PER_RECORD - 1) {
+        a->report_n++;
+    }
+    return (a->j.seq & RECORD_BITS) * PER_RECORD + a->report_n;
+}
 
 static bool is_final(enum pag_report_state s)
 {
@@ -22,7 +37,6 @@ void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code,
     if (s == PAG_REPORT_DOWNLOADING && t->size > 0) {
         pct = (uint8_t)((uint64_t)t->done * 100 / t->size);
     }
-    a->report_n++;
     a->report = (struct pag_in_report){
         .state = (uint8_t)s,
         .pct = pct,
@@ -30,7 +44,7 @@ void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code,
         .code = code,
         .text = text,
         .action_id = t->action_id,
-        .seq = UNRECORDED | (a->report_n & ~UNRECORDED),
+        .seq = new_number(a),
     };
     memcpy(a->report.manifest, t->manifest_digest, sizeof a->report.manifest);
     a->after = (uint8_t)after;
@@ -77,7 +91,7 @@ void pag_in_say_owed(struct pag_inner *a)
         .code = reverted ? (int32_t)reason_code(reason) : 0,
         .text = reverted ? reason_text(reason) : NULL,
         .action_id = reverted ? a->failed_action : a->run.action_id,
-        .seq = number != 0 ? number : r->seq,
+        .seq = (number != 0 ? number : r->seq & RECORD_BITS) * PER_RECORD,
     };
     memcpy(a->report.manifest, reverted ? a->failed_manifest : a->run.manifest_digest,
            sizeof a->report.manifest);
@@ -87,11 +101,10 @@ void pag_in_say_owed(struct pag_inner *a)
 
 void pag_in_say_result(struct pag_inner *a, enum pag_agent_state after)
 {
-    a->report_n++;
     a->report = (struct pag_in_report){
         .state = a->last_report <= PAG_REPORT_CANCELLED ? a->last_report : (uint8_t)PAG_REPORT_OFFERED,
         .with_result = true,
-        .seq = UNRECORDED | (a->report_n & ~UNRECORDED),
+        .seq = new_number(a),
     };
     a->after = (uint8_t)after;
     pag_in_enter(a, PAG_AGENT_REPORT);

@@ -45,7 +45,8 @@ struct fake_server {
     uint32_t checks, blobs, report_n;
     uint32_t states; /* bit i: a report of state i came */
     struct pag_native_report last;
-    uint32_t last_seq[PAG_REPORT_CANCELLED + 1];
+    uint32_t last_report_seq;
+    bool seq_sank; /* a report came with a number not above the one before */
     int32_t last_code;
     /* misbehaviour */
     uint16_t status;    /* answer everything with this, 0 = be good */
@@ -260,8 +261,9 @@ static inline void fake_on_report(struct fake *f, struct pag_span body)
     }
     s->report_n++;
     s->states |= 1U << m.state;
+    s->seq_sank |= m.seq <= s->last_report_seq;
+    s->last_report_seq = m.seq;
     s->last = m;
-    s->last_seq[m.state] = m.seq;
     s->last_code = m.code;
     fake_answer(f, 204, "", NULL, 0);
 }

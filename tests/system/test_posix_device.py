@@ -197,8 +197,8 @@ def test_a_push_reaches_the_process_over_mqtt_and_is_confirmed(server_mqtt, owne
     device.until_said("thermometer 1.1.0 in slot B")
     device.until(lambda: shown(server_mqtt, device)["state"] == "up_to_date")
     assert shown(server_mqtt, device)["running"]["version"] == "1.1.0"
-    data = server_mqtt.rest("GET", f"/devices/{device.mac}/data")["data"]
-    assert [one for one in data if one["topic"].endswith("temp")]
+    device.until(lambda: [one for one in server_mqtt.rest("GET", f"/devices/{device.mac}/data")["data"]
+                          if one["topic"].endswith("temp")])
 
 
 def test_a_crashing_push_ends_reverted_on_the_image_before(server_mqtt, owner, device):

@@ -67,6 +67,7 @@ static void a_signed_update_is_fetched_tried_and_confirmed(void **state)
     assert_true(said(f, PAG_REPORT_CONFIRMED));
     assert_false(said(f, PAG_REPORT_REVERTED));
     assert_int_equal(f->srv.last.action_id, 77);
+    assert_false(f->srv.seq_sank); /* the server drops what it thinks it has seen */
 }
 
 static void no_health_before_the_deadline_goes_back_and_is_not_tried_again(void **state)
