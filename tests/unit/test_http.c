@@ -658,6 +658,86 @@ static void too_many_connections_are_closed_at_once(void **state)
     assert_true(s.requests > 0 && s.status_class[2] > 0 && s.bytes_sent > 0);
 }
 
+/* ---- clients that do anything at any time ---- */
+
+static uint32_t next_random(uint32_t *x)
+{
+    *x = *x * 1664525U + 1013904223U;
+    return *x >> 8;
+}
+
+static void misbehave(uint32_t *x)
+{
+    static const char *const texts[] = {
+        "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /file HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /later HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /hello HTTP/1.0\r\n\r\n",
+        "POST /echo/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /echo/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST /upload HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+        "POST /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+        "GET / HTTP/1.1\n\n",
+    };
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+        (void)close(fd);
+        return;
+    }
+    for (uint32_t turns = next_random(x) % 6; turns > 0; turns--) {
+        char junk[5000];
+        const char *text = texts[next_random(x) % (sizeof(texts) / sizeof(texts[0]))];
+        size_t n = strlen(text);
+        n = next_random(x) % 4 == 0 ? next_random(x) % n : n; /* sometimes cut */
+        (void)send(fd, text, n, MSG_NOSIGNAL);
+        uint32_t then = next_random(x) % 5;
+        if (then == 0) {
+            (void)usleep(next_random(x) % 2000);
+        } else if (then == 1) {
+            (void)recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
+        } else if (then == 2 && next_random(x) % 3 == 0) {
+            (void)shutdown(fd, SHUT_WR);
+        }
+    }
+    struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+    if (next_random(x) % 2 == 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    }
+    (void)close(fd);
+}
+
+static void *misbehave_main(void *arg)
+{
+    uint32_t *x = arg;
+    for (int i = 0; i < 1500; i++) {
+        misbehave(x);
+    }
+    return NULL;
+}
+
+static void clients_that_do_anything_leave_the_server_whole(void **state)
+{
+    (void)state;
+    const char *given = getenv("PAG_SEED");
+    uint32_t seed = given != NULL ? (uint32_t)strtoul(given, NULL, 10) : 20261121U;
+    print_message("seed %u\n", seed);
+    pthread_t clients[3];
+    uint32_t seeds[3] = { seed, seed + 1, seed + 2 };
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&clients[i], NULL, misbehave_main, &seeds[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        (void)pthread_join(clients[i], NULL);
+    }
+    for (int i = 0; i < 500 && pag_http_stats_get(http).open > 0; i++) {
+        (void)usleep(10000);
+    }
+    assert_int_equal(pag_http_stats_get(http).open, 0);
+    expect_status("GET /hello HTTP/1.1\r\n" CLOSE11 "\r\n", "200");
+}
+
 static void query_and_escapes_are_decoded(void **state)
 {
     (void)state;
@@ -758,6 +838,7 @@ int main(void)
         cmocka_unit_test(a_reader_that_stalls_is_cut_off_and_told_of),
         cmocka_unit_test(files_arrive_whole_on_a_kept_connection),
         cmocka_unit_test(too_many_connections_are_closed_at_once),
+        cmocka_unit_test(clients_that_do_anything_leave_the_server_whole),
         cmocka_unit_test(query_and_escapes_are_decoded),
         cmocka_unit_test(bad_routes_and_addresses_are_configuration_errors),
         cmocka_unit_test(detach_closes_the_idle_and_frees_the_listener),
