@@ -83,31 +83,36 @@ static SSL_CTX *context_of(struct pag_sim_net *net, struct pag_span ca)
 
 /* ---- opening ---- */
 
-/* Blocks for the first connection of a run only. */
-static enum pag_err resolve(struct pag_sim_net *net, const char *host)
+/* Blocks the first time that a name is met. NULL: no such address. */
+static const struct pag_sim_address *resolve(struct pag_sim_net *net, const char *host)
 {
-    if (strcmp(net->resolved.host, host) == 0) {
-        return PAG_OK;
+    for (uint32_t i = 0; i < net->resolved_n; i++) {
+        if (strcmp(net->resolved[i].host, host) == 0) {
+            return &net->resolved[i];
+        }
     }
     const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
     if (getaddrinfo(host, NULL, &hints, &found) != 0 || found == NULL) {
-        return PAG_E_IO;
+        return NULL;
     }
     /* A server may listen on 127.0.0.1 only while localhost has ::1 first. */
     const struct addrinfo *pick = found;
     for (const struct addrinfo *a = found; a != NULL && pick->ai_family != AF_INET; a = a->ai_next) {
         pick = a->ai_family == AF_INET ? a : pick;
     }
-    memcpy(&net->resolved.address, pick->ai_addr, pick->ai_addrlen);
-    net->resolved.bytes = pick->ai_addrlen;
+    struct pag_sim_address *out = &net->resolved[net->resolved_n % PAG_SIM_NAMES_MAX];
+    net->resolved_n += net->resolved_n < PAG_SIM_NAMES_MAX - 1 ? 1 : 0; /* the last place is for all others */
+    (void)snprintf(out->host, sizeof(out->host), "%s", host);
+    memcpy(&out->address, pick->ai_addr, pick->ai_addrlen);
+    out->bytes = pick->ai_addrlen;
     freeaddrinfo(found);
-    return pag_text_copy(net->resolved.host, sizeof(net->resolved.host), pag_span_str(host));
+    return out;
 }
 
-static int connect_to(const struct pag_sim_net *net, uint16_t port)
+static int connect_to(const struct pag_sim_address *address, uint16_t port)
 {
-    struct sockaddr_storage to = net->resolved.address;
+    struct sockaddr_storage to = address->address;
     struct sockaddr_in in;
     struct sockaddr_in6 in6;
     if (to.ss_family == AF_INET) {
@@ -125,7 +130,7 @@ static int connect_to(const struct pag_sim_net *net, uint16_t port)
         return -1;
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, (const struct sockaddr *)&to, net->resolved.bytes) != 0 && errno != EINPROGRESS) {
+    if (connect(fd, (const struct sockaddr *)&to, address->bytes) != 0 && errno != EINPROGRESS) {
         close(fd);
         return -1;
     }
@@ -182,21 +187,21 @@ static void on_event(struct pag_loop *loop, struct pag_watch *w, unsigned events
 enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_t port,
                               const struct pag_net_trust *trust, struct pag_sim_conn **out)
 {
-    enum pag_err err = resolve(net, host);
-    if (err != PAG_OK) {
-        return err;
+    const struct pag_sim_address *address = resolve(net, host);
+    if (address == NULL) {
+        return PAG_E_IO;
     }
     struct pag_sim_conn *c = calloc(1, sizeof(*c));
     if (c == NULL) {
         return PAG_E_NO_MEMORY;
     }
     c->net = net;
-    c->watch = (struct pag_watch){ .fd = connect_to(net, port), .on_event = on_event, .ctx = c };
+    c->watch = (struct pag_watch){ .fd = connect_to(address, port), .on_event = on_event, .ctx = c };
     if (c->watch.fd < 0) {
         free(c);
         return PAG_E_IO;
     }
-    err = trust != NULL ? prepare_tls(c, host, trust) : PAG_OK;
+    const enum pag_err err = trust != NULL ? prepare_tls(c, host, trust) : PAG_OK;
     if (err != PAG_OK) {
         pag_sim_conn_close(c, true);
         return err;

@@ -15,7 +15,7 @@
  * (PAG_E_AGAIN) may go on.
  */
 
-enum { PAG_SIM_CONTEXTS_MAX = 4 };
+enum { PAG_SIM_CONTEXTS_MAX = 4, PAG_SIM_NAMES_MAX = 4 };
 
 struct pag_sim_net_stats {
     uint64_t opened, handshakes, resumed, refused; /* refused: over before the server said a word over TLS */
@@ -29,11 +29,12 @@ struct pag_sim_net {
         size_t ca_n;
         SSL_CTX *ctx;
     } context[PAG_SIM_CONTEXTS_MAX];
-    struct {
+    struct pag_sim_address {
         char host[64];
         struct sockaddr_storage address;
         socklen_t bytes;
-    } resolved; /* the last name looked up: a fleet has one server */
+    } resolved[PAG_SIM_NAMES_MAX]; /* a fleet has one server and one broker */
+    uint32_t resolved_n;
     struct pag_sim_net_stats stats;
 };
 
