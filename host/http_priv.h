@@ -28,7 +28,7 @@ enum pag_http_phase {
 enum {
     PAG_HTTP_SCRATCH = 65536, /* a thread's buffer for whatever passes through */
     PAG_HTTP_IN_FIRST = 4096, /* first input buffer of a connection */
-    PAG_HTTP_ARENA = 1 << 20, /* ceiling of a request's arena beside its body */
+    PAG_HTTP_ARENA = 8 << 20, /* ceiling of a request's arena beside its body */
     PAG_HTTP_RATE_MS = 5000,  /* window of body_rate */
     PAG_HTTP_LINGER_MS = 3000,
     PAG_HTTP_LINGER_BYTES = 1 << 20,

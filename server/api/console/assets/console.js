@@ -10,7 +10,7 @@
     revoked: 'bad', down: 'bad', stale: 'bad', updating: 'busy', on_trial: 'busy', update_offered: 'busy',
   };
   let timer = 0;
-  let lastSeq = 0;
+  let lastSeq = null; // none yet: the server then gives the newest events
   let events = [];
 
   function at(id) { return document.getElementById(id); }
@@ -119,7 +119,7 @@
       showStatus(await get('/status'));
       showDevices(await get('/devices?limit=100'));
       showReleases(await get('/releases?limit=20'));
-      showEvents(await get('/events?limit=1000&after=' + lastSeq));
+      showEvents(await get(lastSeq === null ? '/events?limit=' + EVENTS_SHOWN : '/events?limit=1000&after=' + lastSeq));
       trouble('');
       signedIn(true);
     } catch (error) {
@@ -132,6 +132,8 @@
 
   function forget() {
     clearTimeout(timer);
+    lastSeq = null;
+    events = [];
     sessionStorage.removeItem(KEY);
     signedIn(false);
     at('token').value = '';
