@@ -336,12 +336,13 @@ void pag_native_trust(struct pag_http_request *req)
         return;
     }
     const char *product = d->identity.product;
-    if (named) {
-        product = pag_arena_text(req->arena, req->param[0]);
-    }
-    if (product == NULL) {
+    char *text = pag_arena_text(req->arena, req->param[0]);
+    if (text == NULL) {
         refuse(d, 503);
         return;
+    }
+    if (named) {
+        product = text;
     }
     enum pag_err err = pag_app_trust_get(&d->call, product, version, &cose);
     if (err != PAG_OK) {
