@@ -291,41 +291,61 @@ static enum pag_plan_reason judge_candidate(struct judge *j)
     return r == PAG_PLAN_OFFER ? judge_history(j) : r;
 }
 
-enum pag_plan_reason pag_plan_judge(const struct pag_plan_in *in, const struct pag_plan_release *candidate,
-                                    struct pag_plan *out)
+static struct judge judge_of(const struct pag_plan_in *in)
 {
     struct judge j = { .in = in,
                        .facts = &in->device->facts,
-                       .candidate = candidate,
-                       .plan = out,
                        .native = in->device->protocol == PAG_PROTOCOL_NATIVE };
+    find_running(&j);
+    return j;
+}
+
+static enum pag_plan_reason judge_one(const struct judge *common, const struct pag_plan_release *candidate,
+                                      struct pag_plan *out)
+{
+    struct judge j = *common;
     memset(out, 0, sizeof *out);
     out->release = candidate;
-    find_running(&j);
-    out->reason = in->device->revoked_ms != 0 ? PAG_PLAN_REVOKED : judge_candidate(&j);
+    j.candidate = candidate;
+    j.plan = out;
+    out->reason = j.in->device->revoked_ms != 0 ? PAG_PLAN_REVOKED : judge_candidate(&j);
     return out->reason;
+}
+
+enum pag_plan_reason pag_plan_judge(const struct pag_plan_in *in, const struct pag_plan_release *candidate,
+                                    struct pag_plan *out)
+{
+    struct judge common = judge_of(in);
+    return judge_one(&common, candidate, out);
 }
 
 void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out)
 {
     const struct pag_catalog *c = in->catalog;
+    struct judge common = judge_of(in);
     bool pinned = in->device->pin[0] != '\0';
+    bool stays = !pinned && (common.running == NULL || common.running->state == PAG_RELEASE_PUBLISHED) &&
+                 strcmp(in->slot, "firmware") == 0;
     bool any = false;
     memset(out, 0, sizeof *out);
     out->reason = PAG_PLAN_NOTHING_PUBLISHED;
     for (size_t r = c->release_n; r-- > 0;) {
+        const struct pag_release *rel = c->release[r].release;
         struct pag_plan one;
-        if (c->release[r].release->state != PAG_RELEASE_PUBLISHED) {
+        if (rel->state != PAG_RELEASE_PUBLISHED) {
             continue;
         }
-        enum pag_plan_reason reason = pag_plan_judge(in, &c->release[r], &one);
-        bool other_pin = pinned && strcmp(in->device->pin, c->release[r].release->version) != 0;
+        if (any && stays && rel->sequence <= common.running_sequence) {
+            return; /* from here on it would only be back */
+        }
+        enum pag_plan_reason reason = judge_one(&common, &c->release[r], &one);
+        bool other_pin = pinned && strcmp(in->device->pin, rel->version) != 0;
         if (!any || reason == PAG_PLAN_OFFER) {
             *out = one;
         }
         /* The pinned release decides, whatever is newer. */
         any = !other_pin;
-        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_UP_TO_DATE || reason == PAG_PLAN_REVOKED) {
+        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_REVOKED) {
             return;
         }
     }
