@@ -36,6 +36,9 @@ struct fake_server {
     EVP_PKEY *root, *release, *fresh;
     uint8_t trust[PAG_TRUST_MAX];
     size_t trust_n;
+    uint8_t next[PAG_TRUST_MAX];
+    size_t next_n;
+    uint32_t trust_version;
     uint8_t manifest[PAG_MANIFEST_MAX];
     size_t manifest_n;
     const uint8_t *image;
@@ -187,7 +190,7 @@ static inline void fake_on_check(struct fake *f, struct pag_span body)
         abort();
     }
     bool newer = s->offering && m.running_digest.n == 32 && s->image_n > 0;
-    struct pag_native_offer o = { .trust_version = 1, .poll_s = 60 };
+    struct pag_native_offer o = { .trust_version = s->trust_version, .poll_s = 60 };
     if (newer) {
         o.has_manifest = true;
         o.action_id = s->action_id;
@@ -296,7 +299,8 @@ static inline void fake_serve(struct fake *f)
     } else if (strncmp((char *)f->tx, "POST /v1/report ", 16) == 0) {
         fake_on_report(f, body);
     } else if (strncmp((char *)f->tx, "GET /v1/trust/", 14) == 0) {
-        fake_answer(f, 200, "", s->trust, s->trust_n);
+        bool next = strstr((char *)f->tx, "/2 HTTP") != NULL;
+        fake_answer(f, 200, "", next ? s->next : s->trust, next ? s->next_n : s->trust_n);
     } else if (strncmp((char *)f->tx, "GET /v1/blob/", 13) == 0) {
         fake_on_blob(f, (char *)f->tx);
     } else {
@@ -423,14 +427,15 @@ static inline void fake_key(EVP_PKEY *key, struct pag_trust_key *out)
     }
 }
 
-static inline void fake_make_trust(struct fake *f)
+/* Signs a set with the present keys into out. previous: bytes of the set before, or empty. */
+static inline void fake_sign_trust(struct fake *f, uint32_t version, struct pag_span previous,
+                                   struct pag_buf *out)
 {
     struct fake_server *s = &f->srv;
     uint8_t payload[PAG_TRUST_MAX];
     uint8_t digest[PAG_SHA256_BYTES];
     struct pag_buf b = { payload, 0, sizeof payload };
-    struct pag_buf out = { s->trust, 0, sizeof s->trust };
-    struct pag_trust_set t = { .version = 1,
+    struct pag_trust_set t = { .version = version,
                                .root_threshold = 1,
                                .root_n = 1,
                                .release_threshold = 1,
@@ -438,9 +443,9 @@ static inline void fake_make_trust(struct fake *f)
                                .freshness_n = 1 };
     struct pag_trust_signature sig;
     memcpy(t.product, f->set.product, sizeof t.product);
-    s->root = pag_crypto_key_new();
-    s->release = pag_crypto_key_new();
-    s->fresh = pag_crypto_key_new();
+    if (previous.n > 0) {
+        pag_sha256_of(pag_crypto_openssl(), previous, t.previous);
+    }
     fake_key(s->root, &t.root[0]);
     fake_key(s->release, &t.release[0]);
     t.release[0].kinds = 1; /* firmware */
@@ -450,13 +455,36 @@ static inline void fake_make_trust(struct fake *f)
     if (pag_trust_payload(&t, &b, &why) != PAG_OK ||
         pag_trust_signing_digest(pag_crypto_openssl(), pag_buf_span(&b), sig.key_id, digest) != PAG_OK ||
         pag_crypto_sign(s->root, digest, sig.sig) != PAG_OK ||
-        pag_trust_envelope(pag_buf_span(&b), &sig, 1, &out) != PAG_OK) {
+        pag_trust_envelope(pag_buf_span(&b), &sig, 1, out) != PAG_OK) {
         (void)fprintf(stderr, "trust: %s\n", why.what != NULL ? why.what : "-");
         abort();
     }
+}
+
+static inline void fake_make_trust(struct fake *f)
+{
+    struct fake_server *s = &f->srv;
+    struct pag_buf out = { s->trust, 0, sizeof s->trust };
+    s->root = pag_crypto_key_new();
+    s->release = pag_crypto_key_new();
+    s->fresh = pag_crypto_key_new();
+    fake_sign_trust(f, 1, (struct pag_span){ 0 }, &out);
     s->trust_n = out.n;
+    s->trust_version = 1;
     pag_sha256_of(pag_crypto_openssl(), pag_buf_span(&out), f->set.trust_pin);
     f->set.has_trust_pin = true;
+}
+
+/* A new release key in a new set; the old one is worth nothing any more. */
+static inline void fake_rotate(struct fake *f)
+{
+    struct fake_server *s = &f->srv;
+    struct pag_buf out = { s->next, 0, sizeof s->next };
+    EVP_PKEY_free(s->release);
+    s->release = pag_crypto_key_new();
+    fake_sign_trust(f, 2, pag_span_of(s->trust, s->trust_n), &out);
+    s->next_n = out.n;
+    s->trust_version = 2;
 }
 
 /* Signs image as release number sequence; change may be NULL or alter the manifest before signing. */

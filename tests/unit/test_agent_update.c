@@ -223,6 +223,45 @@ static void a_token_sets_the_clock_floor_and_no_token_makes_stale(void **state)
     assert_true(status(f).stale);
 }
 
+static void a_rotated_key_is_learnt_through_the_chain_before_the_offer_is_judged(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.offering = false;
+    assert_int_equal(fake_live(f, 100), 1);
+    assert_false(status(f).has_trust); /* nothing was to be judged */
+    fake_rotate(f);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_int_equal(status(f).trust_version, 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+}
+
+static void a_set_that_the_pin_does_not_name_is_refused(void **state)
+{
+    struct fake *f = *state;
+    f->set.trust_pin[5] ^= 1;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 300), 1);
+    assert_false(status(f).has_trust);
+    assert_int_equal(f->srv.blobs, 0);
+}
+
+static void a_forged_next_set_is_refused_and_the_old_one_stays(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.manifest[40] ^= 1; /* refused, but the first set is learnt */
+    assert_int_equal(fake_live(f, 30), 1);
+    assert_int_equal(status(f).trust_version, 1);
+    fake_rotate(f);
+    f->srv.next[f->srv.next_n - 1] ^= 1;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 300), 1);
+    assert_int_equal(status(f).trust_version, 1);
+    assert_int_equal(f->srv.blobs, 0);
+}
+
 static void command_config(struct fake *f, uint8_t kind, uint32_t id)
 {
     struct pag_native_command c = { .kind = kind, .id = id };
@@ -262,6 +301,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(checks_back_off_while_the_server_is_away, device, gone),
         cmocka_unit_test_setup_teardown(a_lonely_device_reboots, device, gone),
         cmocka_unit_test_setup_teardown(a_token_sets_the_clock_floor_and_no_token_makes_stale, device, gone),
+        cmocka_unit_test_setup_teardown(a_rotated_key_is_learnt_through_the_chain_before_the_offer_is_judged,
+                                        device, gone),
+        cmocka_unit_test_setup_teardown(a_set_that_the_pin_does_not_name_is_refused, device, gone),
+        cmocka_unit_test_setup_teardown(a_forged_next_set_is_refused_and_the_old_one_stays, device, gone),
         cmocka_unit_test_setup_teardown(a_command_in_an_answer_is_done_once_and_its_result_sent, device,
                                         gone),
     };
