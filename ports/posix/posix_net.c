@@ -79,7 +79,10 @@ static bool name_peer(SSL *ssl, const char *host)
     if (literal) {
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
     }
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+    char name[256]; /* the macro wants it writable */
+    int n = snprintf(name, sizeof name, "%s", host);
+    return n > 0 && n < (int)sizeof name && SSL_set1_host(ssl, name) == 1 &&
+           SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
 static SSL *new_tls(int fd, const char *host, const struct pag_net_trust *trust)
