@@ -1,3 +1,5 @@
+#include "core/native.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,8 @@ struct native {
     bool cut_armed;     /* the power cut of its life was planned */
     bool corrupt_armed; /* so was the corruption */
     uint64_t reading_due_ms;
-    uint32_t refusals; /* of agents before the last reset */
+    uint32_t refusals;    /* of agents before the last reset */
+    uint32_t checks_told; /* number of the check after it reported that it went back; 0: not yet */
     uint8_t foreign_certificate[DER_MAX], foreign_key[DER_MAX];
 };
 
@@ -69,14 +72,19 @@ static void observe(struct pag_sim_device *d)
     if (st.last_error != PAG_OK) {
         pag_sim_device_error(d, st.last_error, st.last_what);
     }
-    const bool settled = !st.on_trial && (st.state == PAG_AGENT_IDLE || st.state == PAG_AGENT_POLL);
+    /* Done means that the server has been told. */
+    const bool idle = !st.on_trial && (st.state == PAG_AGENT_IDLE || st.state == PAG_AGENT_POLL);
     if (boots_something_else(d)) {
-        if (settled) {
+        if (idle && st.last_report == PAG_REPORT_CONFIRMED) {
             pag_sim_device_outcome(d, PAG_SIM_CONFIRMED);
         }
-    } else if (st.came_back) {
-        pag_sim_device_outcome(d, PAG_SIM_REVERTED);
-    } else if (d->refusals > 0 && settled && pag_sim_expected(d->fault) == PAG_SIM_REFUSED) {
+    } else if (idle && st.last_report == PAG_REPORT_REVERTED) {
+        /* The server takes what runs from the check that follows. */
+        n->checks_told = n->checks_told > 0 ? n->checks_told : st.figures.checks + 1;
+        if (st.figures.checks >= n->checks_told && st.state == PAG_AGENT_IDLE) {
+            pag_sim_device_outcome(d, PAG_SIM_REVERTED);
+        }
+    } else if (idle && st.last_report == PAG_REPORT_REJECTED) {
         pag_sim_device_outcome(d, PAG_SIM_REFUSED);
     } else if (d->fault == PAG_SIM_FOREIGN && d->denials > 0) {
         pag_sim_device_outcome(d, PAG_SIM_DENIED);
@@ -169,6 +177,7 @@ static void off(struct pag_sim_device *d, const char *state, uint32_t ms)
     n->is_on = false;
     n->refusals = d->refusals;
     n->crash_now = false;
+    n->checks_told = 0;
     d->resets++;
     d->state = state;
     pag_sim_board_cut(d);
