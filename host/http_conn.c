@@ -339,8 +339,8 @@ static void open_request(struct pag_http_conn *c, size_t head_n)
         return;
     }
     unsigned status = config->admit == NULL ? 0 : config->admit(&ex->req);
-    if (status != 0) {
-        pag_http_refuse(ex, status, NULL, !has_body);
+    if (status != 0) { /* who is known and not allowed, a revoked device above all, is cut off */
+        pag_http_refuse(ex, status, NULL, !has_body && status != 403);
         return;
     }
     if (!has_body) {

@@ -204,7 +204,9 @@ static bool leaf_is_fit(X509 *leaf)
 {
     uint32_t flags = X509_get_extension_flags(leaf);
     uint32_t uses = X509_get_extended_key_usage(leaf); /* all ones when absent: not enough */
-    return (flags & EXFLAG_XKUSAGE) != 0 && (uses & XKU_SSL_CLIENT) != 0 && X509_check_ca(leaf) == 0 &&
+    /* X509_check_ca alone says no when CA:TRUE comes with a key usage that signs nothing. */
+    bool is_ca = (flags & EXFLAG_CA) != 0 || X509_check_ca(leaf) != 0;
+    return (flags & EXFLAG_XKUSAGE) != 0 && (uses & XKU_SSL_CLIENT) != 0 && !is_ca &&
            i2d_X509(leaf, NULL) <= CERT_BYTES_MAX;
 }
 
