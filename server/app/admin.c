@@ -211,7 +211,8 @@ enum pag_err pag_app_events(struct pag_call *call, int64_t after, uint32_t limit
 {
     uint32_t most = limit >= 1 && limit <= EVENTS_MAX ? limit : 100;
     const char *product = call->scope.product != NULL ? call->scope.product : "";
-    enum pag_err err = pag_event_after(call->thread->db, call->arena, product, after, most, list, n);
+    const struct pag_event_cursor from = { product, after, most };
+    enum pag_err err = pag_event_after(call->thread->db, call->arena, &from, list, n);
     if (err == PAG_OK) {
         *next = *n > 0 ? (*list)[*n - 1].seq : after;
     }

@@ -428,9 +428,9 @@ static enum pag_err fill(struct visit *v, const char *why)
         err = fill_token(v);
     }
     if (err == PAG_OK && v->in->protocol == PAG_PROTOCOL_NATIVE && v->device.commands_queued > 0) {
-        size_t n = 0;
-        err = pag_command_waiting(v->call->thread->db, v->call->arena, v->device.id, v->now_ms,
-                                  PAG_NATIVE_COMMANDS_MAX, out->command, &n);
+        size_t n = PAG_NATIVE_COMMANDS_MAX;
+        err = pag_command_waiting(v->call->thread->db, v->call->arena, v->device.id, v->now_ms, out->command,
+                                  &n);
         out->command_n = (uint8_t)n;
     }
     return err;
@@ -450,9 +450,9 @@ static enum pag_err write_commands(struct pag_store_tx *tx, struct visit *v)
     }
     /* Also drops what has expired from the count. */
     struct pag_command rest[1];
-    size_t n = 0;
+    size_t n = 1;
     if (err == PAG_OK) {
-        err = pag_command_waiting(db, v->call->arena, v->device.id, v->now_ms, 1, rest, &n);
+        err = pag_command_waiting(db, v->call->arena, v->device.id, v->now_ms, rest, &n);
     }
     if (err == PAG_OK && n == 0) {
         v->device.commands_queued = 0;

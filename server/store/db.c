@@ -117,17 +117,17 @@ void pag_q_get_text(struct pag_q *q, char *out, size_t cap)
 {
     struct pag_span s = next_bytes(q);
     size_t n = s.n < cap ? s.n : cap - 1;
-    if (n > 0) {
+    if (n > 0 && s.p != NULL) {
         memcpy(out, s.p, n);
     }
-    out[n] = '\0';
+    out[s.p != NULL ? n : 0] = '\0';
 }
 
 void pag_q_get_blob(struct pag_q *q, void *out, size_t n)
 {
     struct pag_span s = next_bytes(q);
     memset(out, 0, n);
-    if (s.n == n && n > 0) {
+    if (s.n == n && n > 0 && s.p != NULL) {
         memcpy(out, s.p, n);
     }
 }
@@ -135,7 +135,7 @@ void pag_q_get_blob(struct pag_q *q, void *out, size_t n)
 uint8_t pag_q_get_bytes(struct pag_q *q, uint8_t *out, size_t cap)
 {
     struct pag_span s = next_bytes(q);
-    size_t n = s.n < cap ? s.n : cap;
+    size_t n = s.p == NULL ? 0 : (s.n < cap ? s.n : cap);
     if (n > 0) {
         memcpy(out, s.p, n);
     }

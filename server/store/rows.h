@@ -121,8 +121,9 @@ enum pag_err pag_command_update(struct pag_db *db, const struct pag_command *c);
 /* Newest first; waiting: only queued ones that have not expired, oldest first. */
 enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
                               struct pag_command **list, size_t *n);
+/* *n: room in list, then how many there are. */
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
-                                 int64_t now_ms, uint32_t limit, struct pag_command *list, size_t *n);
+                                 int64_t now_ms, struct pag_command *list, size_t *n);
 enum pag_err pag_command_count_queued(struct pag_db *db, const char *device, uint32_t *n);
 
 /* ---- what devices say ---- */
@@ -208,9 +209,14 @@ enum pag_err pag_answer_get(struct pag_db *db, struct pag_arena *arena, struct p
 enum pag_err pag_answer_sweep(struct pag_db *db, int64_t before_ms);
 
 /* ---- events ---- */
-/* Ascending after seq; product "" : all. */
-enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const char *product, int64_t after,
-                             uint32_t limit, struct pag_event **list, size_t *n);
+/* Ascending. */
+struct pag_event_cursor {
+    const char *product; /* hex id, "" : all */
+    int64_t after;       /* seq, not included */
+    uint32_t limit;
+};
+enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const struct pag_event_cursor *from,
+                             struct pag_event **list, size_t *n);
 enum pag_err pag_event_of_device(struct pag_db *db, struct pag_arena *arena, const char *device,
                                  uint32_t limit, struct pag_event **list, size_t *n);
 enum pag_err pag_event_newest(struct pag_db *db, int64_t *seq);

@@ -399,15 +399,15 @@ static enum pag_err event_rows(struct pag_q *q, struct pag_arena *arena, struct 
     return pag_q_end(q);
 }
 
-enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const char *product, int64_t after,
-                             uint32_t limit, struct pag_event **list, size_t *n)
+enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const struct pag_event_cursor *from,
+                             struct pag_event **list, size_t *n)
 {
     struct pag_q q = pag_q_of(db, "SELECT seq, at_ms, type, product_id, device_id, actor, data FROM event "
                                   "WHERE seq > ? AND (? = '' OR product_id = ?) ORDER BY seq LIMIT ?");
-    pag_q_int(&q, after);
-    pag_q_text(&q, product);
-    pag_q_text(&q, product);
-    pag_q_int(&q, limit);
+    pag_q_int(&q, from->after);
+    pag_q_text(&q, from->product);
+    pag_q_text(&q, from->product);
+    pag_q_int(&q, from->limit);
     return event_rows(&q, arena, list, n);
 }
 

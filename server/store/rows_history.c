@@ -271,15 +271,16 @@ enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const 
 }
 
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
-                                 int64_t now_ms, uint32_t limit, struct pag_command *list, size_t *n)
+                                 int64_t now_ms, struct pag_command *list, size_t *n)
 {
     struct pag_q q = pag_q_of(db, "SELECT " COMMAND_COLUMNS " FROM command WHERE device_id = ? AND state = 0 "
                                   "AND expires_ms > ? ORDER BY created_ms, id LIMIT ?");
+    size_t room = *n;
     *n = 0;
     pag_q_text(&q, device);
     pag_q_int(&q, now_ms);
-    pag_q_int(&q, limit);
-    while (*n < limit && pag_q_row(&q)) {
+    pag_q_int(&q, (int64_t)room);
+    while (*n < room && pag_q_row(&q)) {
         command_read(&q, arena, &list[(*n)++]);
     }
     return pag_q_end(&q);

@@ -109,21 +109,28 @@ static enum pag_err images_of(struct pag_db *db, struct pag_release *r)
     return pag_q_end(&q);
 }
 
+static size_t place_of(const struct pag_release *r, const char *image)
+{
+    size_t n = r->image_n < PAG_RELEASE_IMAGES_MAX ? r->image_n : PAG_RELEASE_IMAGES_MAX;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(r->image[i].name, image) == 0) {
+            return i;
+        }
+    }
+    return PAG_RELEASE_IMAGES_MAX;
+}
+
 static enum pag_err manifests_of(struct pag_db *db, struct pag_arena *arena, struct pag_release *r)
 {
     struct pag_q q = pag_q_of(db, "SELECT image_name, digest, cose FROM manifest WHERE release_id = ?");
     pag_q_text(&q, r->id);
     while (pag_q_row(&q)) {
         char name[PAG_IMAGE_NAME_MAX + 1];
-        uint8_t digest[PAG_SHA256_BYTES];
         pag_q_get_text(&q, name, sizeof name);
-        pag_q_get_blob(&q, digest, sizeof digest);
-        struct pag_span cose = pag_q_get_span(&q, arena);
-        for (size_t i = 0; i < r->image_n; i++) {
-            if (strcmp(r->image[i].name, name) == 0) {
-                r->manifest[i] = cose;
-                memcpy(r->manifest_digest[i], digest, sizeof digest);
-            }
+        size_t at = place_of(r, name);
+        if (at < PAG_RELEASE_IMAGES_MAX) {
+            pag_q_get_blob(&q, r->manifest_digest[at], sizeof r->manifest_digest[at]);
+            r->manifest[at] = pag_q_get_span(&q, arena);
         }
     }
     return pag_q_end(&q);
