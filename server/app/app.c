@@ -53,7 +53,7 @@ enum pag_err pag_app_thread_new(struct pag_app *app, struct pag_loop *loop, stru
     struct pag_app_thread *t = arena != NULL ? pag_arena_alloc(arena, sizeof *t) : NULL;
     enum pag_err err = t != NULL ? pag_store_reader_new(app->config.store, &t->reader, why)
                                  : pag_fail_set(why, PAG_E_NO_MEMORY, "no memory", 0);
-    if (err != PAG_OK) {
+    if (err != PAG_OK || t == NULL) {
         pag_arena_close(arena);
         pag_arena_pool_free(pool);
         return err;

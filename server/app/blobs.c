@@ -3,14 +3,22 @@
 #include "server/app/check_in.h"
 #include "server/app/op.h"
 
+static bool has_image(const struct pag_release *r, const uint8_t sha256[PAG_SHA256_BYTES])
+{
+    for (size_t i = 0; i < r->image_n; i++) {
+        if (memcmp(r->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_published(const struct pag_catalog *c, const uint8_t sha256[PAG_SHA256_BYTES])
 {
     for (size_t r = 0; r < c->release_n; r++) {
         const struct pag_release *rel = c->release[r].release;
-        for (size_t i = 0; rel->state == PAG_RELEASE_PUBLISHED && i < rel->image_n; i++) {
-            if (memcmp(rel->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
-                return true;
-            }
+        if (rel->state == PAG_RELEASE_PUBLISHED && has_image(rel, sha256)) {
+            return true;
         }
     }
     return false;

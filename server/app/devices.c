@@ -198,7 +198,7 @@ static bool name_ok(struct pag_span s)
     return s.n <= PAG_NAME_MAX && pag_utf8_ok(s);
 }
 
-static enum pag_err patch(struct pag_store_tx *tx, struct pag_op *op)
+static enum pag_err apply_patch(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct device_in *in = op->in;
     struct pag_device_row *out = op->out;
@@ -227,17 +227,17 @@ static void patched(struct pag_op *op, enum pag_err err)
     op->call->done(op->call, err);
 }
 
-void pag_app_device_patch(struct pag_call *call, const char *id, const struct pag_device_patch *change,
+void pag_app_device_patch(struct pag_call *call, const char *id, const struct pag_device_patch *patch,
                           struct pag_device_row *out)
 {
     enum pag_err err = PAG_OK;
-    if (change->name != NULL && !name_ok(pag_span_str(change->name))) {
+    if (patch->name != NULL && !name_ok(pag_span_str(patch->name))) {
         err = pag_refuse_field(call, "/name", "at most 64 bytes without control characters");
     }
-    if (change->tags != NULL && !tags_ok(pag_span_str(change->tags))) {
+    if (patch->tags != NULL && !tags_ok(pag_span_str(patch->tags))) {
         err = pag_refuse_field(call, "/tags", "each 1 to 32 of a-z, 0-9 and -_.:");
     }
-    if (change->pin != NULL && change->pin[0] != '\0' && pag_span_str(change->pin).n > PAG_VERSION_MAX) {
+    if (patch->pin != NULL && patch->pin[0] != '\0' && pag_span_str(patch->pin).n > PAG_VERSION_MAX) {
         err = pag_refuse_field(call, "/pin", "at most 32 characters");
     }
     if (err != PAG_OK) {
@@ -247,9 +247,9 @@ void pag_app_device_patch(struct pag_call *call, const char *id, const struct pa
     struct device_in *in = pag_arena_alloc(call->arena, sizeof *in);
     struct pag_op *op = pag_op_new(call, in, out);
     if (op != NULL) {
-        *in = (struct device_in){ .id = id, .patch = change };
+        *in = (struct device_in){ .id = id, .patch = patch };
         op->after = patched;
-        pag_op_submit(op, patch);
+        pag_op_submit(op, apply_patch);
     }
 }
 

@@ -43,10 +43,10 @@ static void submitted(struct pag_intent *intent, enum pag_err err)
     finish(intent->ctx, err);
 }
 
-void pag_op_submit(struct pag_op *op, enum pag_err (*change)(struct pag_store_tx *tx, struct pag_op *op))
+void pag_op_submit(struct pag_op *op, enum pag_err (*step)(struct pag_store_tx *tx, struct pag_op *op))
 {
     struct pag_app_thread *t = op->call->thread;
-    op->apply = change;
+    op->apply = step;
     op->intent = (struct pag_intent){ .apply = apply, .done = submitted, .loop = t->loop, .ctx = op };
     enum pag_err err = pag_store_submit(t->app->config.store, &op->intent);
     if (err != PAG_OK) {
@@ -55,7 +55,7 @@ void pag_op_submit(struct pag_op *op, enum pag_err (*change)(struct pag_store_tx
     }
 }
 
-static enum pag_err run(struct pag_work *work)
+static enum pag_err run_work(struct pag_work *work)
 {
     struct pag_op *op = work->ctx;
     return op->run(op);
@@ -69,13 +69,13 @@ static void worked(struct pag_work *work, enum pag_err err)
     after(op, err);
 }
 
-void pag_op_work(struct pag_op *op, enum pag_err (*job)(struct pag_op *op),
+void pag_op_work(struct pag_op *op, enum pag_err (*run)(struct pag_op *op),
                  void (*after)(struct pag_op *op, enum pag_err err))
 {
     struct pag_app_thread *t = op->call->thread;
-    op->run = job;
+    op->run = run;
     op->after = after;
-    op->work = (struct pag_work){ .run = run, .done = worked, .loop = t->loop, .ctx = op };
+    op->work = (struct pag_work){ .run = run_work, .done = worked, .loop = t->loop, .ctx = op };
     enum pag_err err = pag_store_work(t->app->config.store, &op->work);
     if (err != PAG_OK) {
         op->call->refusal.retry_s = 5;
@@ -136,7 +136,9 @@ enum pag_err pag_find_device(struct pag_call *call, struct pag_db *db, const cha
 void pag_make_id(char out[PAG_ID_TEXT], const char *prefix, size_t n)
 {
     size_t at = strlen(prefix);
-    memcpy(out, prefix, at);
+    for (size_t i = 0; i < at; i++) {
+        out[i] = prefix[i];
+    }
     pag_rand_hex(out + at, n);
 }
 

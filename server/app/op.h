@@ -48,7 +48,7 @@ struct pag_op {
 };
 /* NULL: no memory (for this, or before for in), and done was called with PAG_E_NO_MEMORY. */
 struct pag_op *pag_op_new(struct pag_call *call, const void *in, void *out);
-void pag_op_submit(struct pag_op *op, enum pag_err (*apply)(struct pag_store_tx *tx, struct pag_op *op));
+void pag_op_submit(struct pag_op *op, enum pag_err (*step)(struct pag_store_tx *tx, struct pag_op *op));
 void pag_op_work(struct pag_op *op, enum pag_err (*run)(struct pag_op *op),
                  void (*after)(struct pag_op *op, enum pag_err err));
 

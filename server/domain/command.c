@@ -10,17 +10,17 @@ const char *pag_command_state_word(enum pag_command_state s)
 }
 
 static const struct {
-    enum pag_command_kind kind;
     const char *word;
-    size_t arg_min, arg_max;
+    enum pag_command_kind kind;
+    uint16_t arg_min, arg_max;
     bool operators; /* may send it */
 } kinds[] = {
-    { PAG_COMMAND_CHECK, "check", 0, 0, true },
-    { PAG_COMMAND_REBOOT, "reboot", 0, 0, true },
-    { PAG_COMMAND_IDENTIFY, "identify", 0, 32, true },
-    { PAG_COMMAND_CONFIG, "config", 1, PAG_COMMAND_ARG_MAX, true },
-    { PAG_COMMAND_CANCEL, "cancel", 1, 10, false },
-    { PAG_COMMAND_APP, "app", 0, PAG_COMMAND_ARG_MAX, true },
+    { "check", PAG_COMMAND_CHECK, 0, 0, true },
+    { "reboot", PAG_COMMAND_REBOOT, 0, 0, true },
+    { "identify", PAG_COMMAND_IDENTIFY, 0, 32, true },
+    { "config", PAG_COMMAND_CONFIG, 1, PAG_COMMAND_ARG_MAX, true },
+    { "cancel", PAG_COMMAND_CANCEL, 1, 10, false },
+    { "app", PAG_COMMAND_APP, 0, PAG_COMMAND_ARG_MAX, true },
 };
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };

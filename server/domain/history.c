@@ -216,7 +216,6 @@ static enum pag_device_state open_state(const struct pag_device_view *v, struct 
     case PAG_REPORT_DOWNLOADED:
     case PAG_REPORT_INSTALLING:
     case PAG_REPORT_REBOOTING:
-        break;
     case PAG_REPORT_CONFIRMED:
     case PAG_REPORT_FAILED:
     case PAG_REPORT_REVERTED:

@@ -27,17 +27,24 @@ bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint
     return true;
 }
 
+static bool image_of(const struct pag_release *r, const uint8_t sha256[PAG_SHA256_BYTES], uint32_t *image)
+{
+    for (uint32_t i = 0; i < r->image_n; i++) {
+        if (memcmp(r->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
+            *image = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool pag_catalog_by_sha256(const struct pag_catalog *c, const uint8_t sha256[PAG_SHA256_BYTES],
                            uint32_t *release, uint32_t *image)
 {
     for (size_t r = c->release_n; r-- > 0;) {
-        const struct pag_release *rel = c->release[r].release;
-        for (size_t i = 0; i < rel->image_n; i++) {
-            if (memcmp(rel->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
-                *release = (uint32_t)r;
-                *image = (uint32_t)i;
-                return true;
-            }
+        if (image_of(c->release[r].release, sha256, image)) {
+            *release = (uint32_t)r;
+            return true;
         }
     }
     return false;
@@ -97,24 +104,26 @@ static enum pag_plan_reason no(struct judge *j, enum pag_plan_reason reason, uin
     return reason;
 }
 
+/* The image of that very name, else the first of the kind. */
 static bool find_image(struct judge *j)
 {
     const struct pag_release *r = j->candidate->release;
     bool firmware = strcmp(j->in->slot, "firmware") == 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < r->image_n; i++) {
-            bool is_file_system = r->image[i].kind == PAG_IMAGE_FILESYSTEM;
-            bool named = strcmp(r->image[i].name, j->in->slot) == 0;
-            /* Without an image of that very name, the first of the kind will do. */
-            if (is_file_system == !firmware && (named || pass == 1)) {
-                j->image = &r->image[i];
-                j->manifest = j->candidate->manifest[i];
-                j->plan->image = i;
-                return true;
-            }
+    uint32_t found = r->image_n;
+    for (uint32_t i = 0; i < r->image_n; i++) {
+        bool fits = (r->image[i].kind == PAG_IMAGE_FILESYSTEM) != firmware;
+        bool named = strcmp(r->image[i].name, j->in->slot) == 0;
+        if (fits && (named || found == r->image_n)) {
+            found = i;
         }
     }
-    return false;
+    if (found == r->image_n) {
+        return false;
+    }
+    j->image = &r->image[found];
+    j->manifest = j->candidate->manifest[found];
+    j->plan->image = found;
+    return true;
 }
 
 static bool is_running(const struct judge *j)

@@ -54,6 +54,17 @@ bool pag_product_has_hardware(const struct pag_product *p, struct pag_span hardw
     return false;
 }
 
+static bool level_ok(struct pag_span level)
+{
+    for (size_t i = 0; i < level.n; i++) {
+        uint8_t c = level.p[i];
+        if (c < 0x20 || c == 0x7F || c == '+' || c == '#' || c == '{' || c == '}') {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pag_product_template_ok(struct pag_span tmpl)
 {
     size_t ids = 0;
@@ -66,16 +77,11 @@ bool pag_product_template_ok(struct pag_span tmpl)
     for (size_t at = 0; at <= tmpl.n;) {
         size_t end = pag_span_find(tmpl, at, '/');
         struct pag_span level = pag_span_of(tmpl.p + at, end - at);
-        if (pag_span_eq_str(level, "{id}")) {
-            ids++;
-        } else {
-            for (size_t i = 0; i < level.n; i++) {
-                if (level.p[i] < 0x20 || level.p[i] == 0x7F || level.p[i] == '+' || level.p[i] == '#' ||
-                    level.p[i] == '{' || level.p[i] == '}') {
-                    return false;
-                }
-            }
+        bool is_id = pag_span_eq_str(level, "{id}");
+        if (!is_id && !level_ok(level)) {
+            return false;
         }
+        ids += is_id;
         at = end + 1;
     }
     return ids == 1;

@@ -16,7 +16,7 @@
 
 /* data/blobs/aa/<sha256>; temporary files are data/blobs/tmp-<random> and mean nothing. */
 
-enum { COPY_BYTES = 65536, NAME_MAX_ = 2 + 1 + 64 + 1 };
+enum { COPY_BYTES = 65536, BLOB_NAME_BYTES = 2 + 1 + 64 + 1 };
 
 static enum pag_err err_of_errno(int e)
 {
@@ -34,9 +34,9 @@ static enum pag_err err_of_errno(int e)
     }
 }
 
-static void name_of(const uint8_t sha256[PAG_SHA256_BYTES], char out[NAME_MAX_])
+static void name_of(const uint8_t sha256[PAG_SHA256_BYTES], char *out)
 {
-    struct pag_buf b = { (uint8_t *)out, 0, NAME_MAX_ };
+    struct pag_buf b = { (uint8_t *)out, 0, BLOB_NAME_BYTES };
     (void)pag_buf_put_hex(&b, pag_span_of(sha256, 1));
     (void)pag_buf_put_u8(&b, '/');
     (void)pag_buf_put_hex(&b, pag_span_of(sha256, PAG_SHA256_BYTES));
@@ -171,7 +171,7 @@ static bool is_there(int dir_fd, const char *name, uint64_t bytes)
 enum pag_err pag_store_blob_put(struct pag_store *store, int fd, uint64_t bytes,
                                 const uint8_t sha256[PAG_SHA256_BYTES])
 {
-    char name[NAME_MAX_];
+    char name[BLOB_NAME_BYTES];
     char tmp[40] = "tmp-";
     uint8_t found[PAG_SHA256_BYTES];
     name_of(sha256, name);
@@ -205,7 +205,7 @@ enum pag_err pag_store_blob_put(struct pag_store *store, int fd, uint64_t bytes,
 enum pag_err pag_store_blob_open(struct pag_store *store, const uint8_t sha256[PAG_SHA256_BYTES], int *fd,
                                  uint64_t *bytes)
 {
-    char name[NAME_MAX_];
+    char name[BLOB_NAME_BYTES];
     struct stat st;
     int opened = -1;
     name_of(sha256, name);
@@ -274,33 +274,36 @@ void pag_store_md5(struct pag_span file, uint8_t md5[16])
     md5_patched(file, head, md5);
 }
 
-/* Flash size ids of esptool and the core, and frequencies in the low nibble. */
-static const uint8_t size_ids[] = { 0, 1, 2, 3, 4, 5, 6, 8, 9 };
-static const uint8_t frequencies[] = { 0x0, 0x1, 0x2, 0xF };
+/* Flash size ids of esptool and the core in the high nibble, frequencies in the low one. */
+enum { SIZES = 9, FREQUENCIES = 4 };
+static const uint8_t size_ids[SIZES] = { 0, 1, 2, 3, 4, 5, 6, 8, 9 };
+static const uint8_t frequencies[FREQUENCIES] = { 0x0, 0x1, 0x2, 0xF };
+
+/* The forms with this flash mode, the one with the size byte as it is first. */
+static size_t forms_of_mode(struct pag_span file, uint8_t mode, uint8_t (*form)[16])
+{
+    uint8_t head[4] = { file.p[0], file.p[1], mode, file.p[3] };
+    size_t n = 0;
+    md5_patched(file, head, form[n++]);
+    for (size_t i = 0; i < (size_t)SIZES * FREQUENCIES; i++) {
+        head[3] = (uint8_t)(size_ids[i / FREQUENCIES] << 4U | frequencies[i % FREQUENCIES]);
+        if (head[3] != file.p[3]) {
+            md5_patched(file, head, form[n++]);
+        }
+    }
+    return n;
+}
 
 size_t pag_store_md5_forms(struct pag_span file, uint8_t form[PAG_MD5_FORMS_MAX][16])
 {
-    uint8_t head[4] = { 0 };
     size_t n = 0;
     if (file.n < 4) {
         return 0;
     }
-    memcpy(head, file.p, 4);
-    const uint8_t mode = head[2];
-    const uint8_t size = head[3];
-    md5_patched(file, head, form[n++]);
-    for (uint8_t m = 0; m < 4; m++) {
-        head[2] = m;
-        head[3] = size;
-        if (m != mode) {
-            md5_patched(file, head, form[n++]);
-        }
-        for (size_t i = 0; i < sizeof size_ids * sizeof frequencies; i++) {
-            head[3] = (uint8_t)(size_ids[i / 4] << 4U | frequencies[i % 4]);
-            if (head[3] != size) {
-                md5_patched(file, head, form[n++]);
-            }
-        }
+    uint8_t own = file.p[2];
+    n += forms_of_mode(file, own, form);
+    for (uint8_t mode = 0; mode < 4; mode++) {
+        n += mode != own ? forms_of_mode(file, mode, form + n) : 0;
     }
     return n;
 }

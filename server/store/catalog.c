@@ -81,15 +81,23 @@ static enum pag_err load_releases(struct pag_db *db, struct pag_snapshot *s)
     return err != PAG_OK ? err : read;
 }
 
+static bool image_place(const struct pag_release *r, const char *image, uint32_t *at)
+{
+    for (uint32_t i = 0; i < r->image_n; i++) {
+        if (strcmp(r->image[i].id, image) == 0) {
+            *at = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool place_of(const struct pag_catalog *c, const char *image, struct pag_plan_md5 *out)
 {
     for (size_t r = 0; r < c->release_n; r++) {
-        for (size_t i = 0; i < c->release[r].release->image_n; i++) {
-            if (strcmp(c->release[r].release->image[i].id, image) == 0) {
-                out->release = (uint32_t)r;
-                out->image = (uint32_t)i;
-                return true;
-            }
+        if (image_place(c->release[r].release, image, &out->image)) {
+            out->release = (uint32_t)r;
+            return true;
         }
     }
     return false;

@@ -71,7 +71,7 @@ void pag_store_file_free(struct pag_buf *b);
 /* MD5 of a file, and of each form its header may have in flash (docs/spec/httpupdate.md 4). Not for security.
  */
 void pag_store_md5(struct pag_span file, uint8_t md5[16]);
-enum { PAG_MD5_FORMS_MAX = 160 };
+enum { PAG_MD5_FORMS_MAX = 5 * 37 };
 /* How many were written. form[0] is the file as it is. */
 size_t pag_store_md5_forms(struct pag_span file, uint8_t form[PAG_MD5_FORMS_MAX][16]);
 
