@@ -36,11 +36,11 @@ static enum pag_err err_of_errno(int e)
 
 static void name_of(const uint8_t sha256[PAG_SHA256_BYTES], char *out)
 {
-    struct pag_buf b = { (uint8_t *)out, 0, BLOB_NAME_BYTES };
+    struct pag_buf b = { (uint8_t *)out, 0, BLOB_NAME_BYTES - 1 };
     (void)pag_buf_put_hex(&b, pag_span_of(sha256, 1));
     (void)pag_buf_put_u8(&b, '/');
     (void)pag_buf_put_hex(&b, pag_span_of(sha256, PAG_SHA256_BYTES));
-    (void)pag_buf_put_u8(&b, 0);
+    out[b.n] = '\0';
 }
 
 /* What a crash left half written is nothing. */
