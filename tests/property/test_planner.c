@@ -81,7 +81,7 @@ static void make_world(struct world *w)
     for (size_t i = 0; i < 2; i++) {
         w->permit[i].from_sequence = below(RELEASES) + 1;
         w->permit[i].to_sequence = below(RELEASES) + 1;
-        w->permit[i].expires_at = below(2) * 500;
+        w->permit[i].expires_at = (uint64_t)below(2) * 500;
         w->held[i].sha256[0] = (uint8_t)(below(RELEASES) + 1);
         w->held[i].serves = below(5);
         w->held[i].blocked = below(3) == 0;

@@ -169,7 +169,7 @@ static void deleted_and_expired_tokens_are_refused(void **state)
                      PAG_E_UNAUTHENTICATED);
     pag_app_token_create(fixture_call(f), &in, &out);
     assert_int_equal(fixture_wait(f), PAG_OK);
-    fixture_pass(f, 3600 * 1000);
+    fixture_pass(f, 3600ULL * 1000);
     assert_int_equal(pag_app_token_of(fixture_call(f), pag_span_str(out.text), &actor), PAG_E_EXPIRED);
 }
 
