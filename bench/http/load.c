@@ -254,6 +254,18 @@ static bool set_up_tls(struct load *l, char **argv)
            SSL_CTX_use_PrivateKey_file(l->ctx, argv[8], SSL_FILETYPE_PEM) == 1;
 }
 
+/* Another request than GET PATH: the bytes of a file, sent as they are. */
+static bool read_request(struct load *l, const char *path)
+{
+    FILE *in = fopen(path, "rb");
+    if (in == NULL) {
+        return false;
+    }
+    l->request_n = fread(l->request, 1, sizeof(l->request), in);
+    bool whole = l->request_n > 0 && fgetc(in) == EOF;
+    return fclose(in) == 0 && whole;
+}
+
 int main(int argc, char **argv)
 {
     static struct load load;
@@ -274,6 +286,11 @@ int main(int argc, char **argv)
     l->request_n = (size_t)snprintf(
         l->request, sizeof(l->request), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s%s\r\n", argv[3],
         etag == NULL ? "" : "If-None-Match: ", etag == NULL ? "" : etag, etag == NULL ? "" : "\r\n");
+    if (getenv("REQUEST") != NULL && !read_request(l, getenv("REQUEST"))) {
+        (void)fprintf(stderr, "load: $REQUEST is not a readable file of at most %zu bytes\n",
+                      sizeof(l->request));
+        return 2;
+    }
     double ends = now() + strtod(argv[5], NULL);
     size_t conns = strtoul(argv[6], NULL, 10);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
