@@ -90,11 +90,11 @@ uint32_t pag_in_state_start(struct pag_inner *a)
     }
     a->want_nonce = true;
     pag_in_log(a, "agent.start", a->id, a->run.sequence);
+    pag_in_due(a, 0);
     if (!a->enrolled) {
         pag_in_enter(a, PAG_AGENT_ENROLL);
         return 0;
     }
-    pag_in_due(a, 0);
     pag_in_enter(a, a->trial ? PAG_AGENT_TRIAL : PAG_AGENT_IDLE);
     return 0;
 }

@@ -2,10 +2,12 @@
 #include "core/bytes.h"
 
 /*
- * Key and request stay in the tail of scratch while the server is asked, so that a lost answer is asked for
- * again with the same key (the server answers the same for ten minutes). Nothing else uses scratch then.
+ * The key is stored before the server is asked for a certificate, and kept until the certificate is stored
+ * with it: an answer that is lost, or a cut anywhere, is followed by the same request with the same key,
+ * which the server answers the same for ten minutes. Key and request stay in the tail of scratch meanwhile;
+ * nothing else uses scratch then.
  */
-enum { CSR_MAX = 448, POLL_MS = 20 };
+enum { CSR_MAX = 448, POLL_MS = 20, WAIT_MS = 1000, STATUS_GONE = 410 };
 enum { KEY_AT = PAG_AGENT_SCRATCH_BYTES - PAG_IN_KEY_MAX - 8, CSR_AT = KEY_AT - CSR_MAX };
 _Static_assert((int)CSR_AT >= (int)PAG_IN_BODY_MAX, "a reply does not overwrite key and request");
 
@@ -15,11 +17,37 @@ static struct pag_span kept(const struct pag_inner *a, uint32_t at)
     return pag_span_of(a->scratch + at + 4, pag_u16le(a->scratch + at));
 }
 
+/* Key of an enrolment that was cut; PAG_OK with key->n 0: there is none. */
+static enum pag_err pending_key(struct pag_inner *a, struct pag_buf *key)
+{
+    struct pag_in_identity in = { 0 };
+    struct pag_buf record = pag_in_scratch(a, 0, PAG_IN_TAIL);
+    if (!a->config_twin.has) {
+        return PAG_OK;
+    }
+    enum pag_err err = pag_in_identity_get(a, &record, &in);
+    return err == PAG_OK && in.certificate.n == 0 ? pag_buf_put(key, in.key) : PAG_OK;
+}
+
+static enum pag_err keep_key(struct pag_inner *a, struct pag_span key)
+{
+    struct pag_in_identity in = { .key = key, .floor_s = pag_in_floor(a), .token_s = a->token_s };
+    struct pag_buf record = pag_in_scratch(a, 0, PAG_IN_TAIL);
+    return pag_in_identity_put(a, &in, &record);
+}
+
 static enum pag_err make_key(struct pag_inner *a)
 {
     struct pag_buf key = pag_in_scratch(a, KEY_AT + 4, PAG_IN_KEY_MAX);
     struct pag_buf csr = pag_in_scratch(a, CSR_AT + 4, CSR_MAX - 4);
-    enum pag_err err = a->port->make_csr(a->port->ctx, a->id, &key, &csr);
+    enum pag_err err = pending_key(a, &key);
+    bool old = key.n > 0;
+    if (err == PAG_OK) {
+        err = a->port->make_csr(a->port->ctx, a->id, &key, &csr);
+    }
+    if (err == PAG_OK && !old) {
+        err = keep_key(a, pag_buf_span(&key));
+    }
     if (err == PAG_OK) {
         pag_put_u32le(a->scratch + KEY_AT, (uint32_t)key.n);
         pag_put_u32le(a->scratch + CSR_AT, (uint32_t)csr.n);
@@ -84,22 +112,27 @@ static uint32_t wait_and_retry(struct pag_inner *a, enum pag_err err, const char
     return POLL_MS;
 }
 
+static uint32_t begin(struct pag_inner *a)
+{
+    enum pag_err err = a->set->claim[0] == 0 ? PAG_E_CONFIG : make_key(a);
+    if (err != PAG_OK) {
+        (void)wait_and_retry(a, err, "enrolment: no claim, or no key could be made and kept");
+        a->entered = true;
+        return WAIT_MS;
+    }
+    a->entered = false;
+    return 0;
+}
+
 uint32_t pag_in_state_enroll(struct pag_inner *a)
 {
     const char *what = "enrolment: no answer";
-    if (a->entered) {
-        a->entered = false;
-        enum pag_err err = a->set->claim[0] == 0 ? PAG_E_CONFIG : make_key(a);
-        if (err != PAG_OK) {
-            (void)pag_in_fail(a, err, "enrolment: no claim, or no key could be made");
-            a->entered = true;
-            return 1000;
-        }
-        pag_in_due(a, 0);
-    }
     if (a->x.phase == PAG_IN_X_IDLE) {
-        if (!pag_in_passed(a, a->due_ms, a->due_after)) {
-            return 1000;
+        if (a->claim_gone || !pag_in_passed(a, a->due_ms, a->due_after)) {
+            return WAIT_MS;
+        }
+        if (a->entered) {
+            return begin(a);
         }
         enum pag_err err = ask(a);
         return err == PAG_OK ? 0 : wait_and_retry(a, err, "enrolment: request too large");
@@ -116,6 +149,8 @@ uint32_t pag_in_state_enroll(struct pag_inner *a)
         err = keep(a);
     }
     if (err != PAG_OK) {
+        /* withdrawn, used up or expired: asking goes on with another claim, after a restart */
+        a->claim_gone = a->x.phase == PAG_IN_X_DONE && a->x.reply.status == STATUS_GONE;
         return wait_and_retry(a, err, what);
     }
     pag_in_log(a, "agent.enrolled", a->id, 0);

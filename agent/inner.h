@@ -105,7 +105,8 @@ struct __attribute__((may_alias)) pag_inner {
     bool set_up, enrolled, has_record, own_certificate;
     bool trial, came_back, contacted, stale, cancel;
     bool reboot_wanted, want_nonce;
-    uint8_t slot; /* running */
+    bool claim_gone; /* the server will not take this claim any more */
+    uint8_t slot;    /* running */
     uint8_t try_n, arm_phase, fails, revert_reason;
     uint8_t last_report;
     uint8_t sub_next; /* subscriptions still to be sent in this session */

@@ -75,7 +75,8 @@ struct pag_port {
     uint32_t (*now_ms)(void *ctx);                     /* monotonic, wraps */
     uint64_t (*now_unix_s)(void *ctx);                 /* 0 while unknown */
     void (*random)(void *ctx, uint8_t *out, size_t n); /* hardware quality */
-    /* New P-256 key and PKCS#10 for subject CN=id (the server sets the real subject). May take seconds. */
+    /* PKCS#10 for subject CN=id (the server sets the real subject). key_der empty: a new P-256 key is made
+     * and appended to it; else that key is used again and key_der stays as it is. May take seconds. */
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
     uint8_t (*running_slot)(void *ctx); /* 0 = A, 1 = B: what the loader jumped to */
     void (*reboot)(void *ctx); /* boots what the journal says; may return in tests and in the simulator */

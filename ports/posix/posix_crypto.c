@@ -117,21 +117,31 @@ static enum pag_err put_der(struct pag_buf *out, int n, uint8_t *der)
     return err;
 }
 
+/* The key given, or a new one; NULL. */
+static EVP_PKEY *key_of(const struct pag_buf *key_der)
+{
+    const uint8_t *p = key_der->p;
+    return key_der->n == 0 ? EVP_EC_gen("P-256") : d2i_AutoPrivateKey(NULL, &p, (long)key_der->n);
+}
+
 enum pag_err pag_posix_make_csr(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der)
 {
     (void)ctx;
     uint8_t *key_bytes = NULL;
     uint8_t *csr_bytes = NULL;
     enum pag_err err = PAG_E_INTERNAL;
-    EVP_PKEY *key = EVP_EC_gen("P-256");
+    EVP_PKEY *key = key_of(key_der);
     X509_REQ *req = X509_REQ_new();
     X509_NAME *name = X509_NAME_new();
     if (key != NULL && req != NULL && name != NULL &&
         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)id, -1, -1, 0) == 1 &&
         X509_REQ_set_subject_name(req, name) == 1 && X509_REQ_set_version(req, 0) == 1 &&
         X509_REQ_set_pubkey(req, key) == 1 && X509_REQ_sign(req, key, EVP_sha256()) > 0) {
-        int key_n = i2d_PrivateKey(key, &key_bytes);
-        err = put_der(key_der, key_n, key_bytes);
+        err = PAG_OK;
+        if (key_der->n == 0) {
+            int key_n = i2d_PrivateKey(key, &key_bytes);
+            err = put_der(key_der, key_n, key_bytes);
+        }
         if (err == PAG_OK) {
             int csr_n = i2d_X509_REQ(req, &csr_bytes);
             err = put_der(csr_der, csr_n, csr_bytes);

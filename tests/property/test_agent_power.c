@@ -185,6 +185,65 @@ static void a_resumed_download_costs_at_most_one_mark(void **state)
     fake_free(f);
 }
 
+/* ---- enrolment ---- */
+
+static struct fake *unenrolled(uint64_t from)
+{
+    struct fake *f = device(from);
+    f->set.certificate = (struct pag_span){ 0 };
+    f->set.key = (struct pag_span){ 0 };
+    memcpy(f->set.mac, "84f3eb000003", sizeof "84f3eb000003");
+    memcpy(f->set.claim, "ABCD-EFGH", sizeof "ABCD-EFGH");
+    f->srv.offering = false;
+    return f;
+}
+
+/* Power comes back until the device checks in under its certificate. */
+static bool enrols(struct fake *f)
+{
+    for (int i = 0; i < BOOTS_MAX; i++) {
+        if (!boots_something_whole(f)) {
+            return false;
+        }
+        if (!f->dead) {
+            fake_run(f, 30);
+        }
+        f->now_ms += 1000;
+        if (!f->dead && f->srv.checks > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void a_cut_anywhere_of_the_enrolment_does_not_burn_the_claim(void **state)
+{
+    (void)state;
+    struct fake *f = unenrolled(seed());
+    reset(f);
+    assert_true(enrols(f));
+    uint64_t ops = f->ops;
+    for (uint64_t i = 1; i <= ops; i++) {
+        for (int kind = 0; kind < FAKE_CUT_KINDS; kind++) {
+            uint8_t digest[PAG_SHA256_BYTES];
+            reset(f);
+            f->srv.claim_used = false;
+            f->srv.checks = 0;
+            f->srv.turned_away = 0;
+            f->cut_at = i;
+            f->cut_kind = (enum fake_cut)kind;
+            if (!enrols(f) || f->srv.turned_away != 0) {
+                fail_msg("cut at operation %llu of %llu, kind %d", (unsigned long long)i,
+                         (unsigned long long)ops, kind);
+            }
+            pag_sha256_of(f->port.crypto, pag_span_of(f->key, f->key_n), digest);
+            assert_memory_equal(digest, f->certificate, sizeof digest); /* the key of this certificate */
+        }
+    }
+    print_message("%llu operations of an enrolment\n", (unsigned long long)ops);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +251,7 @@ int main(void)
         cmocka_unit_test(a_cut_anywhere_of_a_bad_update_still_ends_back_on_the_old_image),
         cmocka_unit_test(two_cuts_anywhere_never_brick),
         cmocka_unit_test(a_resumed_download_costs_at_most_one_mark),
+        cmocka_unit_test(a_cut_anywhere_of_the_enrolment_does_not_burn_the_claim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,10 @@ struct fake_server {
     bool token;
     uint8_t commands[64];
     size_t commands_n;
+    /* the claim: worth one public key */
+    uint8_t claimed[PAG_SHA256_BYTES];
+    bool claim_used;
+    uint32_t enrolled, turned_away;
 };
 
 struct fake {
@@ -71,6 +75,7 @@ struct fake {
     uint64_t seed;
     uint8_t slot;
     bool rebooted;
+    uint32_t keys_made;
     /* power */
     uint64_t ops;    /* flash operations so far */
     uint64_t cut_at; /* power fails at this one, 0 = never */
@@ -78,6 +83,8 @@ struct fake {
     bool dead;
     uint64_t writes_at_boot;
     /* network */
+    uint8_t certificate[64], key[64]; /* shown on the last connection */
+    size_t certificate_n, key_n;
     bool open, ready_slow, down;
     uint8_t tx[FAKE_TX]; /* what the device has sent of the present request */
     size_t tx_n;
@@ -271,6 +278,50 @@ static inline void fake_on_report(struct fake *f, struct pag_span body)
     fake_answer(f, 204, "", NULL, 0);
 }
 
+/* The request of the fake is the digest of the key: what the public key is to a real one. */
+static inline enum pag_err fake_make_csr(void *ctx, const char *id, struct pag_buf *key_der,
+                                         struct pag_buf *csr_der)
+{
+    struct fake *f = fake_of(ctx);
+    uint8_t digest[PAG_SHA256_BYTES];
+    (void)id;
+    if (key_der->n == 0) {
+        f->port.random(f, key_der->p, 32);
+        key_der->n = 32;
+        f->keys_made++;
+    }
+    pag_sha256_of(f->port.crypto, pag_buf_span(key_der), digest);
+    return pag_buf_put(csr_der, pag_span_of(digest, sizeof digest));
+}
+
+/* The certificate is the request again. */
+static inline void fake_on_enroll(struct fake *f, struct pag_span body)
+{
+    struct pag_native_enroll m;
+    struct fake_server *s = &f->srv;
+    uint8_t reply[256];
+    struct pag_buf out = { reply, 0, sizeof reply };
+    if (pag_native_enroll_get(body, &m) != PAG_OK || m.csr.n != sizeof s->claimed) {
+        abort();
+    }
+    if (s->claim_used && memcmp(s->claimed, m.csr.p, m.csr.n) != 0) {
+        s->turned_away++;
+        fake_answer(f, 410, "", NULL, 0);
+        return;
+    }
+    s->claim_used = true;
+    memcpy(s->claimed, m.csr.p, m.csr.n);
+    struct pag_native_enrolled e = { .device_id = pag_span_str("enrolled-1"),
+                                     .certificate = m.csr,
+                                     .issuer = m.csr,
+                                     .product = pag_span_of(f->set.product, sizeof f->set.product) };
+    if (pag_native_enrolled_put(&out, &e) != PAG_OK) {
+        abort();
+    }
+    s->enrolled++;
+    fake_answer(f, 200, "", out.p, out.n);
+}
+
 static inline void fake_serve(struct fake *f)
 {
     struct fake_server *s = &f->srv;
@@ -298,6 +349,8 @@ static inline void fake_serve(struct fake *f)
         fake_on_check(f, body);
     } else if (strncmp((char *)f->tx, "POST /v1/report ", 16) == 0) {
         fake_on_report(f, body);
+    } else if (strncmp((char *)f->tx, "POST /v1/enroll ", 16) == 0) {
+        fake_on_enroll(f, body);
     } else if (strncmp((char *)f->tx, "GET /v1/trust/", 14) == 0) {
         bool next = strstr((char *)f->tx, "/2 HTTP") != NULL;
         fake_answer(f, 200, "", next ? s->next : s->trust, next ? s->next_n : s->trust_n);
@@ -316,7 +369,12 @@ static inline enum pag_err fake_open(void *ctx, const char *host, uint16_t port,
     struct fake *f = fake_of(ctx);
     (void)host;
     (void)port;
-    (void)trust;
+    f->certificate_n = trust != NULL ? trust->certificate.n : 0;
+    f->key_n = trust != NULL ? trust->key.n : 0;
+    if (f->certificate_n > 0 && f->certificate_n <= sizeof f->certificate && f->key_n <= sizeof f->key) {
+        memcpy(f->certificate, trust->certificate.p, f->certificate_n);
+        memcpy(f->key, trust->key.p, f->key_n);
+    }
     if (f->open) {
         return PAG_E_NO_MEMORY;
     }
@@ -552,6 +610,7 @@ static inline struct fake *fake_new(uint64_t seed)
                                  .now_ms = fake_now_ms,
                                  .now_unix_s = fake_unix,
                                  .random = fake_random,
+                                 .make_csr = fake_make_csr,
                                  .running_slot = fake_running,
                                  .reboot = fake_reboot,
                                  .log = fake_log };

@@ -7,6 +7,7 @@
 
 #include "agent/config.h"
 #include "agent/twin_store.h"
+#include "ports/posix/posix_port.h"
 #include "tests/support/agent_fake.h"
 
 static const char whole[] = "# a device\n"
@@ -112,9 +113,44 @@ static void a_record_cut_anywhere_is_the_old_one_or_the_new_one(void **state)
     fake_free(f);
 }
 
+/* Offset of the public point in a request: 0x04 after the bit string's header. */
+static struct pag_span point_of(const struct pag_buf *csr)
+{
+    static const uint8_t before[] = { 0x03, 0x42, 0x00, 0x04 };
+    for (size_t i = 0; i + sizeof before + 64 <= csr->n; i++) {
+        if (memcmp(csr->p + i, before, sizeof before) == 0) {
+            return pag_span_of(csr->p + i + sizeof before, 64);
+        }
+    }
+    return (struct pag_span){ 0 };
+}
+
+static void a_request_made_again_with_a_kept_key_is_for_the_same_key(void **state)
+{
+    (void)state;
+    uint8_t bytes[4][600];
+    struct pag_buf key = { bytes[0], 0, 200 };
+    struct pag_buf other = { bytes[1], 0, 200 };
+    struct pag_buf first = { bytes[2], 0, 600 };
+    struct pag_buf again = { bytes[3], 0, 600 };
+    assert_int_equal(pag_posix_make_csr(NULL, "dev-1", &key, &first), PAG_OK);
+    size_t n = key.n;
+    assert_int_equal(pag_posix_make_csr(NULL, "dev-1", &key, &again), PAG_OK);
+    assert_int_equal(key.n, n);
+    assert_int_equal(point_of(&first).n, 64);
+    assert_true(pag_span_eq(point_of(&first), point_of(&again)));
+    again.n = 0;
+    assert_int_equal(pag_posix_make_csr(NULL, "dev-1", &other, &again), PAG_OK);
+    assert_false(pag_span_eq(point_of(&first), point_of(&again)));
+    key.p[1] ^= 0x40;
+    again.n = 0;
+    assert_int_not_equal(pag_posix_make_csr(NULL, "dev-1", &key, &again), PAG_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_made_again_with_a_kept_key_is_for_the_same_key),
         cmocka_unit_test(a_whole_configuration_is_read),
         cmocka_unit_test(a_bad_line_is_named_by_its_number),
         cmocka_unit_test(what_is_missing_is_said),
