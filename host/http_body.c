@@ -77,7 +77,7 @@ static unsigned store_file(struct pag_http_exchange *ex, struct pag_span data)
     while (data.n > 0) {
         ssize_t r = write(ex->req.body_fd, data.p, data.n);
         if (r < 0 && errno != EINTR) {
-            return errno == ENOSPC || errno == EDQUOT ? 507 : 500;
+            return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? 507 : 500;
         }
         data.p += r > 0 ? r : 0;
         data.n -= r > 0 ? (size_t)r : 0;

@@ -412,7 +412,8 @@ static bool step_body(struct pag_http_conn *c)
     }
     c->phase = PHASE_HANDLER;
     if (err != PAG_OK) {
-        pag_http_refuse(c->ex, status, status == 413 ? "body too large" : "bad body", false);
+        const char *why = status == 413 ? "body too large" : status == 507 ? "disk full" : "bad body";
+        pag_http_refuse(c->ex, status, why, false);
     } else {
         c->ex->req.route->handle(&c->ex->req);
     }

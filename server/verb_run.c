@@ -16,6 +16,7 @@ static void block_signals(sigset_t *set)
     (void)sigaddset(set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, set, NULL); /* before any thread: they inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a full file is an error of write, not the end of the process */
 }
 
 /* A second TERM or INT means that somebody does not want to wait. */

@@ -3,37 +3,13 @@
 #include "server/app/check_in.h"
 #include "server/app/op.h"
 
-static bool has_image(const struct pag_release *r, const uint8_t sha256[PAG_SHA256_BYTES])
-{
-    for (size_t i = 0; i < r->image_n; i++) {
-        if (memcmp(r->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_published(const struct pag_catalog *c, const uint8_t sha256[PAG_SHA256_BYTES])
-{
-    for (size_t r = 0; r < c->release_n; r++) {
-        const struct pag_release *rel = c->release[r].release;
-        if (rel->state == PAG_RELEASE_PUBLISHED && has_image(rel, sha256)) {
-            return true;
-        }
-    }
-    return false;
-}
-
+/* What its product has published for other boards, or for later, is nothing to a device. */
 static bool is_entitled(struct pag_call *call, const struct pag_device *d,
                         const uint8_t sha256[PAG_SHA256_BYTES])
 {
     struct pag_action a;
-    if (d->open_action != 0 && pag_action_get(call->thread->db, d->open_action, &a) == PAG_OK &&
-        memcmp(a.target, sha256, PAG_SHA256_BYTES) == 0) {
-        return true;
-    }
-    const struct pag_catalog *c = pag_store_catalog(call->thread->reader, d->product);
-    return c != NULL && is_published(c, sha256);
+    return d->open_action != 0 && pag_action_get(call->thread->db, d->open_action, &a) == PAG_OK &&
+           memcmp(a.target, sha256, PAG_SHA256_BYTES) == 0;
 }
 
 enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,

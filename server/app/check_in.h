@@ -65,9 +65,8 @@ struct pag_check_reply {
 void pag_app_check_in(struct pag_call *call, const struct pag_check_in *in, struct pag_check_reply *out);
 
 /*
- * The file behind a digest, for a device that is entitled to it: its open action's image, or an image of its
- * product's published releases. *fd is the caller's. PAG_E_NOT_FOUND also when it exists but is not for this
- * device.
+ * The file behind a digest, for the device it was offered to: its open action's image. *fd is the caller's.
+ * PAG_E_NOT_FOUND also when it exists but is not for this device.
  */
 enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
                                const uint8_t sha256[PAG_SHA256_BYTES], int *fd, uint64_t *bytes);

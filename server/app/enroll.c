@@ -58,7 +58,12 @@ static enum pag_err keep_certificate(struct pag_store_tx *tx, struct pag_op *op,
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_device *d = &i->device;
     int64_t now = pag_store_tx_now(tx);
-    enum pag_err err = pag_device_get(db, NULL, i->row.device, d);
+    bool taken = false;
+    enum pag_err err = pag_cert_key_taken(db, i->row.key, i->row.device, &taken);
+    if (err != PAG_OK || taken) {
+        return err != PAG_OK ? err : pag_refuse(op->call, PAG_E_DENIED, NULL, "Another device has this key.");
+    }
+    err = pag_device_get(db, NULL, i->row.device, d);
     i->is_new = err == PAG_E_NOT_FOUND;
     if (i->is_new) {
         memset(d, 0, sizeof *d);

@@ -257,8 +257,56 @@ static bool has_key_body(struct pag_span file, size_t from)
     return false;
 }
 
+static bool bytes_at(struct pag_span file, size_t at, const uint8_t *bytes, size_t n)
+{
+    return at <= file.n && n <= file.n - at && memcmp(file.p + at, bytes, n) == 0;
+}
+
+/* ECPrivateKey (RFC 5915) of P-256 from its version on: followed by curve or public key, or inside PKCS#8. */
+static bool is_der_ec_key(struct pag_span file, size_t at)
+{
+    static const uint8_t head[] = { 0x02, 0x01, 0x01, 0x04, 0x20 };
+    static const uint8_t curve[] = { 0xA0, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07 };
+    static const uint8_t point[] = { 0xA1, 0x44, 0x03, 0x42, 0x00, 0x04 };
+    static const uint8_t bare[] = { 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25 };
+    size_t end = at + sizeof head + 32;
+    return bytes_at(file, at, head, sizeof head) &&
+           (bytes_at(file, end, curve, sizeof curve) || bytes_at(file, end, point, sizeof point) ||
+            (at >= sizeof bare && bytes_at(file, at - sizeof bare, bare, sizeof bare)));
+}
+
+/* RSAPrivateKey (RFC 8017 A.1.2) from its version on: a modulus of 1024 bits or more, then 65537. */
+static bool is_der_rsa_key(struct pag_span file, size_t at)
+{
+    static const uint8_t small[] = { 0x02, 0x01, 0x00, 0x02, 0x81, 0x81, 0x00 };
+    static const uint8_t head[] = { 0x02, 0x01, 0x00, 0x02, 0x82 };
+    static const uint8_t exponent[] = { 0x02, 0x03, 0x01, 0x00, 0x01, 0x02 };
+    if (bytes_at(file, at, small, sizeof small)) {
+        return bytes_at(file, at + sizeof small + 128, exponent, sizeof exponent);
+    }
+    if (!bytes_at(file, at, head, sizeof head) || file.n - at < sizeof head + 2) {
+        return false;
+    }
+    size_t modulus = (size_t)file.p[at + sizeof head] << 8 | file.p[at + sizeof head + 1];
+    return bytes_at(file, at + sizeof head + 2 + modulus, exponent, sizeof exponent);
+}
+
+static bool holds_der_key(struct pag_span file)
+{
+    for (size_t at = 0; at + 2 <= file.n; at++) {
+        at = pag_span_find(file, at, 0x02);
+        if (is_der_ec_key(file, at) || is_der_rsa_key(file, at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool pag_release_holds_private_key(struct pag_span file)
 {
+    if (holds_der_key(file)) {
+        return true;
+    }
     static const char head[] = "-----BEGIN ";
     for (size_t at = 0; at + sizeof head - 1 <= file.n; at++) {
         at = pag_span_find(file, at, '-');

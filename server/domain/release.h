@@ -93,7 +93,7 @@ enum pag_err pag_release_manifest_fits(const struct pag_product *p, const struct
                                        const struct pag_manifest *m, uint64_t now_unix_s,
                                        struct pag_fail *why);
 
-/* True when the file holds a private key (PEM text of any kind). Linear. */
+/* True when the file holds a private key: PEM text of any kind, DER of P-256 or RSA. Linear. */
 bool pag_release_holds_private_key(struct pag_span file);
 
 #endif

@@ -118,10 +118,10 @@ enum pag_err pag_command_insert(struct pag_db *db, const struct pag_command *c);
 enum pag_err pag_command_get(struct pag_db *db, struct pag_arena *arena, uint32_t id,
                              struct pag_command *out);
 enum pag_err pag_command_update(struct pag_db *db, const struct pag_command *c); /* state, times, result */
-/* Newest first; waiting: only queued ones that have not expired, oldest first. */
+/* Newest first; waiting: only those that are due (domain/command.h), oldest first. */
 enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
                               struct pag_command **list, size_t *n);
-/* *n: room in list, then how many there are. */
+/* *n: room in list, then how many were put there. */
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
                                  int64_t now_ms, struct pag_command *list, size_t *n);
 enum pag_err pag_command_count_queued(struct pag_db *db, const char *device, uint32_t *n);
@@ -173,6 +173,9 @@ struct pag_cert_row {
 enum pag_err pag_cert_insert(struct pag_db *db, const struct pag_cert_row *c);
 enum pag_err pag_cert_get(struct pag_db *db, struct pag_arena *arena, const uint8_t *serial, size_t n,
                           struct pag_cert_row *out);
+/* Whether a certificate of another device, revoked or not, has this key (SHA-256 of its SPKI). */
+enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_BYTES], const char *device,
+                                bool *taken);
 /* device "" : all; revoked: only revoked ones that end after now_ms. Newest first. */
 enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
                            struct pag_cert_row **list, size_t *n);

@@ -169,6 +169,17 @@ enum pag_err pag_cert_get(struct pag_db *db, struct pag_arena *arena, const uint
     return err == PAG_OK && !q.any ? PAG_E_NOT_FOUND : err;
 }
 
+enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_BYTES], const char *device,
+                                bool *taken)
+{
+    struct pag_q q =
+        pag_q_of(db, "SELECT 1 FROM certificate WHERE key_sha256 = ? AND device_id <> ? LIMIT 1");
+    pag_q_blob(&q, key, PAG_SHA256_BYTES);
+    pag_q_text(&q, device);
+    *taken = pag_q_row(&q);
+    return pag_q_end(&q);
+}
+
 static enum pag_err cert_rows(struct pag_q *q, struct pag_arena *arena, struct pag_cert_row **list, size_t *n)
 {
     void *items = NULL;

@@ -136,12 +136,12 @@ static bool digest_of_base64(struct pag_span s, uint8_t out[PAG_SHA256_BYTES])
 /* One member of Repr-Digest (RFC 9530): "sha-256=:<base64>:". Others are not looked at. False: malformed. */
 static bool digest_member(struct pag_span member, struct pag_image_in *in)
 {
-    static const char name[] = "sha-256=:";
-    size_t from = sizeof name - 1;
+    static const char name[] = "sha-256=";
+    size_t from = sizeof name; /* behind the first colon */
     if (!pag_span_starts(member, name)) {
         return true;
     }
-    if (member.n <= from || member.p[member.n - 1] != ':') {
+    if (member.n <= from || member.p[from - 1] != ':' || member.p[member.n - 1] != ':') {
         return false;
     }
     in->has_expected =

@@ -171,6 +171,7 @@ CREATE TABLE certificate (
     revoked_ms BIGINT NOT NULL
 );
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_ms);
+CREATE INDEX certificate_by_key ON certificate (key_sha256);
 CREATE INDEX certificate_by_revoked ON certificate (revoked_ms);
 
 CREATE TABLE action (
