@@ -15,8 +15,6 @@
 #include "host/fs.h"
 #include "server/broker_priv.h"
 
-enum { CRL_AGAIN_S = 60 /* after a failure */ };
-
 const char *pag_broker_state_word(enum pag_broker_state state)
 {
     switch (state) {
@@ -30,11 +28,6 @@ const char *pag_broker_state_word(enum pag_broker_state state)
         return "waiting";
     }
     return "unknown";
-}
-
-static uint64_t now_s(const struct pag_broker *b)
-{
-    return b->config.clock.now_unix_ms(b->config.clock.ctx) / 1000;
 }
 
 void pag_broker_status_get(struct pag_broker *b, struct pag_broker_status *out)
@@ -58,35 +51,15 @@ static enum pag_err write_acl(struct pag_broker *b)
     return err;
 }
 
-static enum pag_err write_crl(struct pag_broker *b)
-{
-    struct pag_buf pem = { NULL, 0, 0 };
-    uint64_t now = now_s(b);
-    uint64_t number = b->config.clock.now_unix_ms(b->config.clock.ctx); /* rises over restarts */
-    number = number > b->crl_number ? number : b->crl_number + 1;
-    const struct pag_crl_order order = { b->lists.revoked, b->lists.revoked_n, number, now, b->config.crl_s };
-    enum pag_err err = pag_ca_crl(b->config.device_ca, &order, &pem, NULL);
-    if (err == PAG_OK) {
-        err = pag_fs_write(b->crl, (struct pag_span){ pem.p, pem.n }, 0600, NULL);
-    }
-    free(pem.p);
-    b->crl_due_s = now + (err == PAG_OK ? b->config.crl_every_s : CRL_AGAIN_S);
-    if (err != PAG_OK) {
-        return err;
-    }
-    b->crl_number = number;
-    b->crl_until_s = now + b->config.crl_s;
-    return PAG_OK;
-}
-
 enum pag_err pag_broker_write_lists(struct pag_broker *b)
 {
     enum pag_err err = write_acl(b);
-    enum pag_err crl_err = write_crl(b);
+    enum pag_err crl_err = pag_crl_write(&b->crl, b->lists.revoked, b->lists.revoked_n,
+                                         b->config.clock.now_unix_ms(b->config.clock.ctx));
     err = err == PAG_OK ? crl_err : err;
     (void)pthread_mutex_lock(&b->lock);
-    b->status.crl_number = b->crl_number;
-    b->status.crl_until_s = b->crl_until_s;
+    b->status.crl_number = b->crl.number;
+    b->status.crl_until_s = b->crl.until_s;
     if (b->status.state == PAG_BROKER_RUNNING) {
         pag_child_signal(&b->child, SIGHUP);
     } else {
@@ -263,7 +236,7 @@ static enum pag_err place_files(struct pag_broker *b, const struct pag_broker_co
     }
     bool fits = pag_fs_join(b->conf, sizeof b->conf, b->dir, "mosquitto.conf") == PAG_OK &&
                 pag_fs_join(b->acl, sizeof b->acl, b->dir, "acl") == PAG_OK &&
-                pag_fs_join(b->crl, sizeof b->crl, b->dir, "device-ca.crl.pem") == PAG_OK &&
+                pag_fs_join(b->crl.path, sizeof b->crl.path, b->dir, "device-ca.crl.pem") == PAG_OK &&
                 pag_fs_join(b->kick, sizeof b->kick, b->dir, "kick") == PAG_OK;
     if (!fits || pag_fs_mkdirs(b->kick, 0700, NULL) != PAG_OK || chmod(b->dir, 0700) != 0) {
         return say(text, PAG_E_IO, "cannot prepare folder", b->dir);
@@ -299,6 +272,9 @@ static enum pag_err configure(struct pag_broker *b, const struct pag_broker_conf
     b->config.key_file = b->key;
     b->config.topics = NULL;
     b->config.topics_n = 0;
+    b->crl.ca = config->device_ca;
+    b->crl.valid_s = config->crl_s;
+    b->crl.every_s = config->crl_every_s;
     b->port = config->port;
     b->status.port = config->port;
     b->status.plugin = b->plugin[0] != '\0';

@@ -6,6 +6,7 @@
 
 #include "host/spawn.h"
 #include "server/broker.h"
+#include "server/crl.h"
 
 /* Shared by server/broker*.c only. */
 
@@ -46,12 +47,12 @@ struct pag_broker {
     char dir[PAG_BROKER_PATH], mosquitto[PAG_BROKER_PATH], plugin[PAG_BROKER_PATH];
     char anchor[PAG_BROKER_PATH], cert[PAG_BROKER_PATH], key[PAG_BROKER_PATH];
     char address[64];
-    char conf[PAG_BROKER_PATH], acl[PAG_BROKER_PATH], crl[PAG_BROKER_PATH], kick[PAG_BROKER_PATH];
+    char conf[PAG_BROKER_PATH], acl[PAG_BROKER_PATH], kick[PAG_BROKER_PATH];
     uint16_t port;
 
-    pthread_mutex_t files; /* lists, the files made of them, crl_number, crl_due_s; taken before lock */
+    pthread_mutex_t files; /* lists, the files made of them, crl; taken before lock */
     struct pag_broker_lists lists;
-    uint64_t crl_number, crl_until_s, crl_due_s;
+    struct pag_crl crl;
 
     pthread_mutex_t lock; /* child, status, reload_pending */
     pthread_cond_t changed;

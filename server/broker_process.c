@@ -57,8 +57,8 @@ static void set_state(struct pag_broker *b, enum pag_broker_state state, const c
 static enum pag_err write_conf(struct pag_broker *b)
 {
     struct pag_buf text = { NULL, 0, 0 };
-    const struct pag_broker_conf conf = { &b->config, b->port, b->acl,
-                                          b->crl,     b->kick, b->plugin[0] == '\0' ? NULL : b->plugin };
+    const struct pag_broker_conf conf = { &b->config,  b->port, b->acl,
+                                          b->crl.path, b->kick, b->plugin[0] == '\0' ? NULL : b->plugin };
     enum pag_err err = pag_broker_conf_text(&conf, &text);
     if (err == PAG_OK) {
         err = pag_fs_write(b->conf, (struct pag_span){ text.p, text.n }, 0600, NULL);
@@ -196,7 +196,7 @@ static bool has_ended(struct pag_broker *b)
 static void renew_crl_when_due(struct pag_broker *b)
 {
     (void)pthread_mutex_lock(&b->files);
-    if (b->config.clock.now_unix_ms(b->config.clock.ctx) / 1000 >= b->crl_due_s) {
+    if (b->config.clock.now_unix_ms(b->config.clock.ctx) / 1000 >= b->crl.due_s) {
         (void)pag_broker_write_lists(b);
     }
     (void)pthread_mutex_unlock(&b->files);

@@ -124,6 +124,14 @@ static const struct pag_ini_key keys[] = {
       .max = 604800,
       AT(device, poll_s),
       .doc = "How often a device is told to look for an update by itself; MQTT makes it look at once." },
+    { .section = "device",
+      .key = "silence",
+      .preset = "1d",
+      .type = PAG_INI_DURATION,
+      .max = 2592000,
+      AT(device, silence_s),
+      .doc = "An offered or begun update of which nothing is heard for so long is given up, and offered anew "
+             "when the device asks. 0 is never." },
 
     { .section = "legacy",
       .key = "enabled",
@@ -344,7 +352,7 @@ static const struct pag_ini_key keys[] = {
       .key = "crl_every",
       .preset = "6h",
       .type = PAG_INI_DURATION,
-      .min = 60,
+      .min = 1,
       .max = 1296000,
       AT(certificates, crl_every_s),
       .doc = "How often that list is made anew, besides at each revocation. At most half of `crl_time`." },

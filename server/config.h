@@ -34,7 +34,8 @@ struct pag_config {
         uint32_t record_bytes;
         uint32_t session_cache;
         uint32_t session_s;
-        uint32_t poll_s; /* what devices are told when nothing is due */
+        uint32_t poll_s;    /* what devices are told when nothing is due */
+        uint32_t silence_s; /* an update that says nothing for so long is given up; 0: never */
     } device;
     struct {
         bool enabled;

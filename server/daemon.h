@@ -6,10 +6,27 @@
 
 #include "server/api/api.h"
 #include "server/api/mqtt/head.h"
+#include "server/app/admin.h"
 #include "server/broker.h"
+#include "server/crl.h"
 #include "server/network.h"
 #include "server/program.h"
 #include "server/store/store.h"
+
+/* Who is kept out, and what must happen from time to time: daemon_keep.c. On the daemon's loop but for the
+ * atomic members. */
+struct pag_daemon_keep {
+    struct pag_crl crl;                    /* without a managed broker; with one the list is the broker's */
+    atomic_ullong crl_number, crl_until_s; /* of crl */
+    struct pag_subscription subscription;
+    bool subscribed;
+    int64_t cursor;      /* last event seen */
+    uint64_t deny_epoch; /* handed on up to here */
+    bool due;            /* must be handed on (again) */
+    struct pag_timer timer;
+    uint64_t sweep_due_ms;
+    bool sweeping;
+};
 
 /*
  * The running daemon: everything in the order in which it is made, so that it can be taken down in reverse.
@@ -41,6 +58,7 @@ struct pag_daemon {
     bool loop_runs;
     struct pag_broker *broker;
     struct pag_mqtt_head *mqtt;
+    struct pag_daemon_keep keep;
     /* read once at start */
     struct pag_api_certificate certificate[PAG_API_CERTIFICATES_MAX];
     size_t certificate_n;
@@ -57,6 +75,19 @@ void pag_daemon_reload(struct pag_daemon *d);
 /* daemon_mqtt.c: broker, MQTT head and their loop */
 int pag_daemon_mqtt_up(struct pag_daemon *d);
 void pag_daemon_mqtt_stop(struct pag_daemon *d); /* the loop and its memory stay */
+
+/* A call by the daemon itself, on its loop. */
+struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena);
+
+/*
+ * daemon_keep.c: hands everybody who is kept out to the broker and into the revocation list, now and after
+ * each change, whatever state the broker and our client there are in; sweeps what has grown old. _first is
+ * called once broker and store are there and before the broker takes clients; _start once the loop's
+ * subscriptions may begin.
+ */
+int pag_daemon_keep_first(struct pag_daemon *d);
+int pag_daemon_keep_start(struct pag_daemon *d);
+void pag_daemon_keep_stop(struct pag_daemon *d); /* after the loop has ended */
 
 /* daemon_info.c: what the heads may know of the process */
 extern const struct pag_api_process pag_daemon_process;

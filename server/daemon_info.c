@@ -64,6 +64,8 @@ static void broker_info(struct pag_daemon *d, struct pag_api_info *out)
 {
     struct pag_broker_status s = { .port = d->config.mqtt.port };
     struct pag_api_broker *b = &out->broker;
+    out->crl_number = atomic_load(&d->keep.crl_number);
+    out->crl_until_s = atomic_load(&d->keep.crl_until_s);
     b->connected = pag_mqtt_head_connected(d->mqtt);
     if (d->config.mqtt.mode == PAG_MQTT_OFF) {
         b->state = "off";
@@ -155,7 +157,6 @@ static void info(void *ctx, struct pag_api_info *out)
 static enum pag_err file(void *ctx, enum pag_api_file which, struct pag_arena *arena, struct pag_span *out)
 {
     struct pag_daemon *d = ctx;
-    char crl[400];
     struct pag_buf pem = { NULL, 0, 0 };
     const char *path = NULL;
     switch (which) {
@@ -169,8 +170,7 @@ static enum pag_err file(void *ctx, enum pag_api_file which, struct pag_arena *a
         path = d->paths.server_ca_pem;
         break;
     case PAG_API_DEVICE_CRL:
-        (void)snprintf(crl, sizeof crl, "%s/device-ca.crl.pem", d->paths.broker_dir);
-        path = crl;
+        path = d->paths.device_crl;
         break;
     }
     enum pag_err err = pag_fs_read(path, PEM_MAX, &pem, NULL);

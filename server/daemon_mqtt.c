@@ -6,59 +6,16 @@
 
 #include "core/bytes.h"
 #include "host/fs.h"
-#include "server/app/enroll.h"
 #include "server/app/releases.h"
 #include "server/daemon.h"
 
 enum { BROKER_WAIT_MS = 1500, CALL_ARENA = 16 << 20, TOPICS_MAX = 192 };
 
-static struct pag_call call_of(struct pag_daemon *d, struct pag_arena *arena)
+struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena)
 {
     return (struct pag_call){ .thread = d->loop_thread,
                               .arena = arena,
                               .scope = { .actor = "system", .role = PAG_ROLE_ADMIN } };
-}
-
-/* ---- who is kept out ---- */
-
-static enum pag_err denials_to_broker(struct pag_daemon *d, struct pag_call *call)
-{
-    struct pag_denials all = { .revoked_n = 0 };
-    enum pag_err err = pag_app_denials(call, &all);
-    if (err != PAG_OK) {
-        return err;
-    }
-    struct pag_revoked *revoked = pag_arena_alloc(call->arena, (all.revoked_n + 1) * sizeof *revoked);
-    if (revoked == NULL) {
-        return PAG_E_NO_MEMORY;
-    }
-    for (size_t i = 0; i < all.revoked_n; i++) {
-        memcpy(revoked[i].serial, all.revoked[i].serial, sizeof revoked[i].serial);
-        revoked[i].serial_n = all.revoked[i].serial_n;
-        revoked[i].at = (uint64_t)all.revoked[i].revoked_ms / 1000;
-    }
-    const struct pag_broker_denials denials = {
-        .revoked = revoked,
-        .revoked_n = all.revoked_n,
-        .denied = all.device,
-        .denied_n = all.device_n,
-    };
-    return pag_broker_set_denials(d->broker, &denials);
-}
-
-static void on_denials(void *ctx)
-{
-    struct pag_daemon *d = ctx;
-    if (d->broker == NULL) {
-        return;
-    }
-    struct pag_arena *arena = pag_arena_open(d->pool, CALL_ARENA);
-    struct pag_call call = call_of(d, arena);
-    enum pag_err err = arena != NULL ? denials_to_broker(d, &call) : PAG_E_NO_MEMORY;
-    if (err != PAG_OK) {
-        pag_log_error(d->log, "broker.denials_not_set", PAG_F_STR("error", pag_err_word(err)));
-    }
-    pag_arena_close(arena);
 }
 
 /* ---- topics of products ---- */
@@ -95,7 +52,7 @@ static void on_products(void *ctx)
         return;
     }
     struct pag_arena *arena = pag_arena_open(d->pool, CALL_ARENA);
-    struct pag_call call = call_of(d, arena);
+    struct pag_call call = pag_daemon_call(d, arena);
     struct pag_broker_topic *topic =
         arena != NULL ? pag_arena_alloc(arena, TOPICS_MAX * sizeof *topic) : NULL;
     enum pag_err err = topic != NULL ? pag_app_products(&call, &list, &n) : PAG_E_NO_MEMORY;
@@ -167,7 +124,10 @@ static int broker_up(struct pag_daemon *d)
                              text[0] != '\0' ? text : pag_err_word(err));
     }
     on_products(d);
-    on_denials(d);
+    int code = pag_daemon_keep_first(d);
+    if (code != 0) {
+        return code;
+    }
     err = pag_broker_start(d->broker, BROKER_WAIT_MS);
     if (err != PAG_OK) {
         pag_log_warn(d->log, "broker.not_yet", PAG_F_STR("error", pag_err_word(err)));
@@ -200,7 +160,6 @@ static int client_up(struct pag_daemon *d)
                     .key_file = managed ? d->paths.svc_key : d->config.mqtt.key_file,
                     .skip_name = managed,
                     .log = d->log },
-        .on_denials = on_denials,
         .on_products = on_products,
         .ctx = d,
     };
@@ -228,18 +187,18 @@ static void *loop_main(void *arg)
 
 int pag_daemon_mqtt_up(struct pag_daemon *d)
 {
-    int code = 0;
     d->loop = pag_loop_new(d->clock);
     d->pool = pag_arena_pool_new((size_t)1 << 20);
     if (d->loop == NULL || d->pool == NULL ||
         pag_app_thread_new(d->app, d->loop, &d->loop_thread, NULL) != PAG_OK) {
         return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
     }
-    if (d->config.mqtt.mode == PAG_MQTT_MANAGED) {
-        code = broker_up(d);
-    }
+    int code = d->config.mqtt.mode == PAG_MQTT_MANAGED ? broker_up(d) : pag_daemon_keep_first(d);
     if (code == 0 && d->config.mqtt.mode != PAG_MQTT_OFF) {
         code = client_up(d);
+    }
+    if (code == 0) {
+        code = pag_daemon_keep_start(d);
     }
     if (code != 0) {
         return code;
@@ -259,6 +218,7 @@ void pag_daemon_mqtt_stop(struct pag_daemon *d)
         (void)pthread_join(d->loop_id, NULL);
         d->loop_runs = false;
     }
+    pag_daemon_keep_stop(d);
     pag_mqtt_head_free(d->mqtt);
     pag_broker_free(d->broker);
 }

@@ -44,6 +44,7 @@ enum pag_err pag_paths_of(const char *data, struct pag_paths *out)
         { out->freshness_key, "keys/freshness.key" },
         { out->ports_json, "run/ports.json" },
         { out->broker_dir, "mosquitto" },
+        { out->device_crl, "mosquitto/device-ca.crl.pem" },
         { out->blobs_dir, "blobs" },
         { out->spool_dir, "spool" },
         { out->database, "pagurus.db" },

@@ -34,6 +34,7 @@ struct pag_paths {
     char freshness_key[320];
     char ports_json[320];
     char broker_dir[320];
+    char device_crl[320]; /* the broker reads it, GET /api/v1/ca/device.crl serves it */
     char blobs_dir[320], spool_dir[320];
     char database[320];
 };

@@ -93,7 +93,7 @@ struct pag_device {
     int64_t cert_not_after_ms;
     int64_t revoked_ms;       /* 0: not revoked */
     uint32_t open_action;     /* action id, 0: none */
-    uint32_t commands_queued; /* not yet expired when queued */
+    uint32_t commands_queued; /* without a result and not known to have expired */
     uint32_t images_held;     /* rows of history (struct pag_device_image) */
     uint32_t revision;        /* rises with every change: the precondition of intents */
 };

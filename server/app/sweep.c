@@ -1,0 +1,115 @@
+#include "server/app/sweep.h"
+
+#include <string.h>
+
+#include "core/bytes.h"
+#include "server/app/op.h"
+#include "server/store/rows_sweep.h"
+
+enum { AT_ONCE = 100, CODE_DAYS = 7, TOKEN_DAYS = 30 };
+
+static const int64_t day_ms = 86400000;
+
+static enum pag_err release_device(struct pag_store_tx *tx, const struct pag_action *a)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device d;
+    enum pag_err err = pag_device_get(db, NULL, a->device, &d);
+    if (err != PAG_OK || d.open_action != a->id) {
+        return err == PAG_E_NOT_FOUND ? PAG_OK : err;
+    }
+    d.open_action = 0;
+    if (d.revoked_ms == 0) {
+        d.state = PAG_DEVICE_NEW;
+        (void)pag_text_copy(
+            d.why, sizeof d.why,
+            pag_span_str("The update went silent and was given up. It is offered again when the "
+                         "device asks."));
+    }
+    err = pag_device_update(db, &d);
+    return err == PAG_OK ? pag_device_event(tx, &d, "device.state", "system") : err;
+}
+
+static enum pag_err give_up(struct pag_store_tx *tx, uint32_t id)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_action a;
+    enum pag_err err = pag_action_get(db, id, &a);
+    if (err != PAG_OK || pag_action_final(a.state)) {
+        return err;
+    }
+    a.state = PAG_REPORT_CANCELLED;
+    a.changed_ms = pag_store_tx_now(tx);
+    (void)pag_text_copy(a.text, sizeof a.text, pag_span_str("Given up: no sign of it for too long."));
+    err = pag_action_update(db, &a);
+    err = err == PAG_OK ? pag_action_event(tx, &a) : err;
+    return err == PAG_OK ? release_device(tx, &a) : err;
+}
+
+static enum pag_err expire(struct pag_store_tx *tx, struct pag_arena *arena, uint32_t id)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_command c;
+    struct pag_device d;
+    enum pag_err err = pag_command_get(db, arena, id, &c);
+    if (err != PAG_OK) {
+        return err;
+    }
+    c.state = PAG_COMMAND_EXPIRED;
+    c.done_ms = pag_store_tx_now(tx);
+    err = pag_command_update(db, &c);
+    if (err == PAG_OK && pag_device_get(db, NULL, c.device, &d) == PAG_OK && d.commands_queued > 0) {
+        d.commands_queued--;
+        err = pag_device_update(db, &d);
+    }
+    const struct pag_field field[] = { PAG_F_U64("command", c.id),
+                                       PAG_F_STR("kind", pag_command_kind_word(c.kind)) };
+    const struct pag_event_in event = { .type = "command.expired",
+                                        .product = c.product,
+                                        .device = c.device,
+                                        .actor = "system",
+                                        .field = field,
+                                        .field_n = 2 };
+    return err == PAG_OK ? pag_store_event_add(tx, &event) : err;
+}
+
+static enum pag_err forget(struct pag_db *db, int64_t now_ms)
+{
+    enum pag_err err = pag_sweep_codes(db, now_ms - CODE_DAYS * day_ms);
+    err = err == PAG_OK ? pag_sweep_tokens(db, now_ms - TOKEN_DAYS * day_ms) : err;
+    return err == PAG_OK ? pag_answer_sweep(db, now_ms - day_ms) : err;
+}
+
+static enum pag_err apply(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_sweep_in *in = op->in;
+    struct pag_sweep_out *out = op->out;
+    struct pag_db *db = pag_store_tx_db(tx);
+    int64_t now = pag_store_tx_now(tx);
+    uint32_t id[AT_ONCE];
+    size_t n = 0;
+    enum pag_err err =
+        in->silence_ms > 0 ? pag_sweep_actions(db, now - in->silence_ms, id, AT_ONCE, &n) : PAG_OK;
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        err = give_up(tx, id[i]);
+        out->actions++;
+    }
+    out->more = n == AT_ONCE;
+    n = 0;
+    err = err == PAG_OK ? pag_sweep_commands(db, now, id, AT_ONCE, &n) : err;
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        err = expire(tx, op->call->arena, id[i]);
+        out->commands++;
+    }
+    out->more = out->more || n == AT_ONCE;
+    return err == PAG_OK ? forget(db, now) : err;
+}
+
+void pag_app_sweep(struct pag_call *call, const struct pag_sweep_in *in, struct pag_sweep_out *out)
+{
+    memset(out, 0, sizeof *out);
+    struct pag_op *op = pag_op_new(call, in, out);
+    if (op != NULL) {
+        pag_op_submit(op, apply);
+    }
+}

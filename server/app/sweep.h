@@ -1,0 +1,20 @@
+#ifndef PAG_SERVER_APP_SWEEP_H
+#define PAG_SERVER_APP_SWEEP_H
+
+#include "server/app/app.h"
+
+/* What time alone changes. Called again and again by whoever has a clock. */
+
+struct pag_sweep_in {
+    int64_t silence_ms; /* an open action that says nothing for so long is given up; 0: never */
+};
+struct pag_sweep_out {
+    uint32_t actions;  /* given up: state cancelled; the device is offered anew when it asks */
+    uint32_t commands; /* expired */
+    bool more;         /* there was more than fits one transaction: call again */
+};
+/* Also forgets claims a week after their end, answers to repeated requests after a day, and tokens a month
+ * after they ended or were revoked. PAG_E_BUSY. */
+void pag_app_sweep(struct pag_call *call, const struct pag_sweep_in *in, struct pag_sweep_out *out);
+
+#endif

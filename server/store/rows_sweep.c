@@ -1,0 +1,65 @@
+#include "server/store/rows_sweep.h"
+
+static enum pag_err ids(struct pag_q *q, uint32_t *id, size_t max, size_t *n)
+{
+    *n = 0;
+    while (*n < max && pag_q_row(q)) {
+        id[(*n)++] = (uint32_t)pag_q_get_int(q);
+    }
+    return pag_q_end(q);
+}
+
+enum pag_err pag_sweep_actions(struct pag_db *db, int64_t before_ms, uint32_t *id, size_t max, size_t *n)
+{
+    struct pag_q q = pag_q_of(
+        db, "SELECT id FROM action WHERE is_open = 1 AND changed_ms < ? ORDER BY changed_ms LIMIT ?");
+    pag_q_int(&q, before_ms);
+    pag_q_int(&q, (int64_t)max);
+    return ids(&q, id, max, n);
+}
+
+enum pag_err pag_sweep_commands(struct pag_db *db, int64_t now_ms, uint32_t *id, size_t max, size_t *n)
+{
+    struct pag_q q = pag_q_of(
+        db, "SELECT id FROM command WHERE state < 2 AND expires_ms <= ? ORDER BY expires_ms LIMIT ?");
+    pag_q_int(&q, now_ms);
+    pag_q_int(&q, (int64_t)max);
+    return ids(&q, id, max, n);
+}
+
+enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *arena, uint32_t limit,
+                                       char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n)
+{
+    struct pag_q q =
+        pag_q_of(db, "SELECT DISTINCT c.device_id FROM command c JOIN device d ON d.id = c.device_id "
+                     "WHERE c.state < 2 AND c.state = 0 AND d.online = 1 LIMIT ?");
+    *n = 0;
+    *list = pag_arena_alloc(arena, limit * sizeof **list);
+    pag_q_int(&q, limit);
+    while (*list != NULL && *n < limit && pag_q_row(&q)) {
+        pag_q_get_text(&q, (*list)[*n], sizeof **list);
+        (*n)++;
+    }
+    enum pag_err err = pag_q_end(&q);
+    return *list == NULL ? PAG_E_NO_MEMORY : err;
+}
+
+enum pag_err pag_sweep_codes(struct pag_db *db, int64_t before_ms)
+{
+    struct pag_q q = pag_q_of(db, "DELETE FROM enrollment_code WHERE expires_ms < ?");
+    pag_q_int(&q, before_ms);
+    enum pag_err err = pag_q_run(&q, NULL);
+    struct pag_q redeemed = pag_q_of(db, "DELETE FROM enrollment WHERE at_ms < ?");
+    pag_q_int(&redeemed, before_ms);
+    enum pag_err more = pag_q_run(&redeemed, NULL);
+    return err == PAG_OK ? more : err;
+}
+
+enum pag_err pag_sweep_tokens(struct pag_db *db, int64_t before_ms)
+{
+    struct pag_q q = pag_q_of(db, "DELETE FROM token WHERE (expires_ms > 0 AND expires_ms < ?) OR "
+                                  "(revoked_ms > 0 AND revoked_ms < ?)");
+    pag_q_int(&q, before_ms);
+    pag_q_int(&q, before_ms);
+    return pag_q_run(&q, NULL);
+}
