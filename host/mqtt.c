@@ -33,6 +33,7 @@ struct pag_mqtt {
     struct pag_log *log;
     void (*on_message)(void *ctx, const struct pag_mqtt_message *message);
     void (*on_state)(void *ctx, enum pag_mqtt_state state, const char *why);
+    void (*on_acknowledged)(void *ctx, uint16_t id);
     void *ctx;
 
     pthread_t thread;
@@ -127,11 +128,13 @@ static void sent(struct mosquitto *mosq, void *ctx, int mid)
 {
     struct pag_mqtt *m = ctx;
     (void)mosq;
-    (void)mid;
     (void)pthread_mutex_lock(&m->lock);
     m->stats.acknowledged++;
     m->pending -= m->pending > 0 ? 1 : 0;
     (void)pthread_mutex_unlock(&m->lock);
+    if (m->on_acknowledged != NULL) {
+        m->on_acknowledged(m->ctx, (uint16_t)mid);
+    }
 }
 
 /* ---- the thread ---- */
@@ -290,6 +293,7 @@ enum pag_err pag_mqtt_new(const struct pag_mqtt_config *config, struct pag_mqtt 
     m->log = config->log;
     m->on_message = config->on_message;
     m->on_state = config->on_state;
+    m->on_acknowledged = config->on_acknowledged;
     m->ctx = config->ctx;
     enum pag_err err = configure(m, config, why);
     if (err != PAG_OK) {
@@ -327,10 +331,16 @@ void pag_mqtt_free(struct pag_mqtt *m)
 
 /* ---- publishing ---- */
 
-static enum pag_err hand_over(struct pag_mqtt *m, const char *topic, struct pag_span payload, uint8_t qos,
-                              bool retain)
+struct letter {
+    const char *topic;
+    struct pag_span payload;
+    uint8_t qos;
+    bool retain;
+};
+
+static enum pag_err hand_over(struct pag_mqtt *m, const struct letter *l, int *mid)
 {
-    int rc = mosquitto_publish(m->mosq, NULL, topic, (int)payload.n, payload.p, qos, retain);
+    int rc = mosquitto_publish(m->mosq, mid, l->topic, (int)l->payload.n, l->payload.p, l->qos, l->retain);
     if (rc == MOSQ_ERR_SUCCESS) {
         return PAG_OK;
     }
@@ -340,28 +350,27 @@ static enum pag_err hand_over(struct pag_mqtt *m, const char *topic, struct pag_
     return rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8 ? PAG_E_SYNTAX : PAG_E_CLOSED;
 }
 
-static enum pag_err check_message(struct pag_mqtt *m, const char *topic, struct pag_span payload, uint8_t qos)
+static enum pag_err check_message(struct pag_mqtt *m, const struct letter *l)
 {
-    size_t n = strlen(topic);
-    if (n == 0 || n > 1024 || qos > 1 || mosquitto_pub_topic_check2(topic, n) != MOSQ_ERR_SUCCESS ||
-        mosquitto_validate_utf8(topic, (int)n) != MOSQ_ERR_SUCCESS) {
+    size_t n = strlen(l->topic);
+    if (n == 0 || n > 1024 || l->qos > 1 || mosquitto_pub_topic_check2(l->topic, n) != MOSQ_ERR_SUCCESS ||
+        mosquitto_validate_utf8(l->topic, (int)n) != MOSQ_ERR_SUCCESS) {
         return PAG_E_SYNTAX;
     }
-    if (payload.n > PAYLOAD_MAX || m->pending >= PENDING_MAX) {
+    if (l->payload.n > PAYLOAD_MAX || m->pending >= PENDING_MAX) {
         return PAG_E_LIMIT;
     }
     return m->stats.state == PAG_MQTT_UP ? PAG_OK : PAG_E_CLOSED;
 }
 
-enum pag_err pag_mqtt_publish(struct pag_mqtt *m, const char *topic, struct pag_span payload, uint8_t qos,
-                              bool retain)
+static enum pag_err publish(struct pag_mqtt *m, const struct letter *l, int *mid)
 {
     (void)pthread_mutex_lock(&m->lock);
-    enum pag_err err = check_message(m, topic, payload, qos);
+    enum pag_err err = check_message(m, l);
     m->pending += err == PAG_OK ? 1 : 0; /* before it is handed over: the answer may be faster */
     (void)pthread_mutex_unlock(&m->lock);
     if (err == PAG_OK) {
-        err = hand_over(m, topic, payload, qos, retain);
+        err = hand_over(m, l, mid);
         if (err != PAG_OK) {
             (void)pthread_mutex_lock(&m->lock);
             m->pending -= m->pending > 0 ? 1 : 0;
@@ -372,6 +381,25 @@ enum pag_err pag_mqtt_publish(struct pag_mqtt *m, const char *topic, struct pag_
     m->stats.published += err == PAG_OK ? 1 : 0;
     m->stats.refused += err == PAG_OK ? 0 : 1;
     (void)pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+enum pag_err pag_mqtt_publish(struct pag_mqtt *m, const char *topic, struct pag_span payload, uint8_t qos,
+                              bool retain)
+{
+    const struct letter l = { topic, payload, qos, retain };
+    return publish(m, &l, NULL);
+}
+
+enum pag_err pag_mqtt_publish_id(struct pag_mqtt *m, const char *topic, struct pag_span payload, uint8_t qos,
+                                 uint16_t *id)
+{
+    const struct letter l = { topic, payload, qos, false };
+    int mid = 0;
+    enum pag_err err = publish(m, &l, &mid);
+    if (err == PAG_OK) {
+        *id = (uint16_t)mid;
+    }
     return err;
 }
 

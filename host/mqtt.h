@@ -38,6 +38,9 @@ struct pag_mqtt_config {
      * client. on_state: why is a short text for DOWN ("connection refused"), "" otherwise. */
     void (*on_message)(void *ctx, const struct pag_mqtt_message *message);
     void (*on_state)(void *ctx, enum pag_mqtt_state state, const char *why);
+    /* The broker has a message of QoS 1 (PUBACK); id as pag_mqtt_publish_id gave it. On the client's thread,
+     * maybe before that call has returned. May be NULL. */
+    void (*on_acknowledged)(void *ctx, uint16_t id);
     void *ctx;
 };
 
@@ -56,6 +59,10 @@ void pag_mqtt_free(struct pag_mqtt *mqtt);
  */
 enum pag_err pag_mqtt_publish(struct pag_mqtt *mqtt, const char *topic, struct pag_span payload, uint8_t qos,
                               bool retain);
+
+/* The same; *id is the message's, until it is acknowledged. */
+enum pag_err pag_mqtt_publish_id(struct pag_mqtt *mqtt, const char *topic, struct pag_span payload,
+                                 uint8_t qos, uint16_t *id);
 
 struct pag_mqtt_stats {
     enum pag_mqtt_state state;

@@ -443,19 +443,9 @@ static enum pag_err write_commands(struct pag_store_tx *tx, struct visit *v)
     struct pag_db *db = pag_store_tx_db(tx);
     enum pag_err err = PAG_OK;
     for (size_t i = 0; i < v->out->command_n && err == PAG_OK; i++) {
-        struct pag_command c = v->out->command[i];
-        c.state = PAG_COMMAND_SENT;
-        c.sent_ms = v->now_ms;
-        err = pag_command_update(db, &c);
-    }
-    /* Also drops what has expired from the count. */
-    struct pag_command rest[1];
-    size_t n = 1;
-    if (err == PAG_OK) {
-        err = pag_command_waiting(db, v->call->arena, v->device.id, v->now_ms, rest, &n);
-    }
-    if (err == PAG_OK && n == 0) {
-        v->device.commands_queued = 0;
+        struct pag_command c; /* a result may have come meanwhile */
+        err = pag_command_get(db, v->call->arena, v->out->command[i].id, &c);
+        err = err == PAG_OK ? pag_command_handed_over(tx, &c) : err;
     }
     return err;
 }
@@ -498,7 +488,7 @@ static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
     struct visit *v = op->data;
     struct pag_db *db = pag_store_tx_db(tx);
     enum pag_err err = PAG_OK;
-    if (v->before.commands_queued > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE) {
+    if (v->out->command_n > 0) {
         err = write_commands(tx, v);
     }
     if (err == PAG_OK) {
@@ -547,7 +537,7 @@ static bool has_news(const struct visit *v)
 {
     return v->is_new || v->learned || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
            v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
-           (v->before.commands_queued > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE);
+           v->out->command_n > 0;
 }
 
 static enum pag_err decide(struct visit *v)

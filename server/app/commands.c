@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "server/app/devices.h"
 #include "server/app/op.h"
+#include "server/store/rows_sweep.h"
 
 enum { TTL_MAX_S = 30 * 86400, QUEUED_MAX = 64 };
 
@@ -89,6 +90,19 @@ enum pag_err pag_app_commands(struct pag_call *call, const char *device, uint32_
     return err;
 }
 
+enum pag_err pag_app_commands_due(struct pag_call *call, const char *device, struct pag_command *list,
+                                  size_t *n)
+{
+    return pag_command_waiting(call->thread->db, call->arena, device, pag_app_now_ms(call->thread->app), list,
+                               n);
+}
+
+enum pag_err pag_app_command_devices(struct pag_call *call, uint32_t limit,
+                                     char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n)
+{
+    return pag_sweep_command_devices(call->thread->db, call->arena, limit, list, n);
+}
+
 enum pag_err pag_app_command_waiting(struct pag_call *call, uint32_t id, struct pag_command *out)
 {
     enum pag_err err = pag_command_get(call->thread->db, call->arena, id, out);
@@ -106,18 +120,21 @@ static enum pag_err sent(struct pag_store_tx *tx, struct pag_op *op)
     const struct sent_in *in = op->in;
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_command c;
-    struct pag_device d;
     enum pag_err err = pag_command_get(db, op->call->arena, in->id, &c);
-    if (err != PAG_OK || c.state != PAG_COMMAND_QUEUED) {
-        return err;
+    return err == PAG_OK ? pag_command_handed_over(tx, &c) : err;
+}
+
+enum pag_err pag_command_handed_over(struct pag_store_tx *tx, struct pag_command *c)
+{
+    bool first = c->state == PAG_COMMAND_QUEUED;
+    if (!first && c->state != PAG_COMMAND_SENT) {
+        return PAG_OK;
     }
-    c.state = PAG_COMMAND_SENT;
-    c.sent_ms = pag_store_tx_now(tx);
-    err = pag_device_get(db, NULL, c.device, &d);
-    err = err == PAG_OK ? pag_command_update(db, &c) : err;
-    d.commands_queued -= err == PAG_OK && d.commands_queued > 0;
-    err = err == PAG_OK ? pag_device_update(db, &d) : err;
-    return err == PAG_OK ? command_event(tx, &c, "command.sent", false) : err;
+    c->state = PAG_COMMAND_SENT;
+    c->sent_ms = pag_store_tx_now(tx);
+    c->tries++;
+    enum pag_err err = pag_command_update(pag_store_tx_db(tx), c);
+    return err == PAG_OK && first ? command_event(tx, c, "command.sent", false) : err;
 }
 
 void pag_app_command_sent(struct pag_call *call, uint32_t id)

@@ -80,7 +80,13 @@ enum pag_err pag_app_commands(struct pag_call *call, const char *device, uint32_
 /* One command, for a pusher that saw the event command.queued. PAG_E_NOT_FOUND also when it is not waiting.
  */
 enum pag_err pag_app_command_waiting(struct pag_call *call, uint32_t id, struct pag_command *out);
-/* It was handed over (PUBACK, or in a reply). */
+/* What is to be handed to a device now, oldest first. *n: room in list, then how many. */
+enum pag_err pag_app_commands_due(struct pag_call *call, const char *device, struct pag_command *list,
+                                  size_t *n);
+/* Devices that are online and have a command that was never handed over. */
+enum pag_err pag_app_command_devices(struct pag_call *call, uint32_t limit,
+                                     char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n);
+/* It was handed over (PUBACK, or in a reply); again after a repetition. */
 void pag_app_command_sent(struct pag_call *call, uint32_t id);
 
 /*

@@ -72,6 +72,8 @@ const char *pag_actor_of(const struct pag_call *call);
 
 enum pag_err pag_device_event(struct pag_store_tx *tx, const struct pag_device *d, const char *type,
                               const char *actor);
+/* Marks it as sent, once more if need be. Nothing when it has a result or has expired. */
+enum pag_err pag_command_handed_over(struct pag_store_tx *tx, struct pag_command *c);
 /* action.<state> */
 enum pag_err pag_action_event(struct pag_store_tx *tx, const struct pag_action *a);
 

@@ -214,13 +214,12 @@ static enum pag_err apply_result(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK || (c.state != PAG_COMMAND_QUEUED && c.state != PAG_COMMAND_SENT)) {
         return err;
     }
-    bool was_queued = c.state == PAG_COMMAND_QUEUED;
     c.state = in->result->code == 0 ? PAG_COMMAND_DONE : PAG_COMMAND_FAILED;
     c.code = in->result->code;
     c.done_ms = pag_store_tx_now(tx);
     take_result(&c, in->result->text);
     err = pag_command_update(db, &c);
-    if (err == PAG_OK && was_queued) {
+    if (err == PAG_OK) {
         err = pag_device_get(db, NULL, c.device, &d);
         d.commands_queued -= err == PAG_OK && d.commands_queued > 0;
         err = err == PAG_OK ? pag_device_update(db, &d) : err;

@@ -51,6 +51,16 @@ enum pag_command_state pag_command_state_at(const struct pag_command *c, int64_t
     return open && now_ms >= c->expires_ms ? PAG_COMMAND_EXPIRED : c->state;
 }
 
+bool pag_command_due(const struct pag_command *c, int64_t now_ms)
+{
+    enum pag_command_state state = pag_command_state_at(c, now_ms);
+    if (state != PAG_COMMAND_SENT) {
+        return state == PAG_COMMAND_QUEUED;
+    }
+    bool worn = c->kind == PAG_COMMAND_REBOOT && c->tries >= PAG_COMMAND_REBOOTS_MAX;
+    return !worn && now_ms - c->sent_ms >= PAG_COMMAND_AGAIN_MS;
+}
+
 enum pag_err pag_command_check(enum pag_command_kind kind, struct pag_span arg)
 {
     for (int i = 0; i < KINDS; i++) {

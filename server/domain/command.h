@@ -28,12 +28,20 @@ struct pag_command {
     enum pag_command_kind kind;
     struct pag_span arg;
     enum pag_command_state state;
-    int64_t created_ms, expires_ms, sent_ms, done_ms;
+    int64_t created_ms, expires_ms, sent_ms, done_ms; /* sent: last handed over */
+    uint32_t tries;                                   /* times handed over */
     int32_t code;
     char result[PAG_COMMAND_RESULT_MAX + 1];
     char actor[PAG_ACTOR_MAX + 1];
 };
 
+/*
+ * Whether it is to be handed over now: a waiting one at once; one that was handed over and has no result
+ * again after PAG_COMMAND_AGAIN_MS, because it may have been lost with a session. The device knows an id it
+ * has had. A reboot makes it forget, so that one is repeated PAG_COMMAND_REBOOTS_MAX times only.
+ */
+enum { PAG_COMMAND_AGAIN_MS = 10000, PAG_COMMAND_REBOOTS_MAX = 3 };
+bool pag_command_due(const struct pag_command *c, int64_t now_ms);
 /* State at a time: queued and sent ones expire. */
 enum pag_command_state pag_command_state_at(const struct pag_command *c, int64_t now_ms);
 /* PAG_OK, PAG_E_RANGE (argument too long, not allowed or missing for this kind). */

@@ -184,7 +184,7 @@ enum pag_err pag_device_image_forgive(struct pag_db *db, const char *device,
 
 #define COMMAND_COLUMNS                                                                                      \
     "id, device_id, product_id, kind, arg, state, created_ms, expires_ms, sent_ms, done_ms, code, result, "  \
-    "actor"
+    "actor, tries"
 
 static void command_read(struct pag_q *q, struct pag_arena *arena, struct pag_command *c)
 {
@@ -202,12 +202,13 @@ static void command_read(struct pag_q *q, struct pag_arena *arena, struct pag_co
     c->code = (int32_t)pag_q_get_int(q);
     pag_q_get_text(q, c->result, sizeof c->result);
     pag_q_get_text(q, c->actor, sizeof c->actor);
+    c->tries = (uint32_t)pag_q_get_int(q);
 }
 
 enum pag_err pag_command_insert(struct pag_db *db, const struct pag_command *c)
 {
     struct pag_q q = pag_q_of(db, "INSERT INTO command (" COMMAND_COLUMNS
-                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     pag_q_int(&q, c->id);
     pag_q_text(&q, c->device);
     pag_q_text(&q, c->product);
@@ -221,6 +222,7 @@ enum pag_err pag_command_insert(struct pag_db *db, const struct pag_command *c)
     pag_q_int(&q, c->code);
     pag_q_text(&q, c->result);
     pag_q_text(&q, c->actor);
+    pag_q_int(&q, c->tries);
     return pag_q_run(&q, NULL);
 }
 
@@ -237,13 +239,14 @@ enum pag_err pag_command_get(struct pag_db *db, struct pag_arena *arena, uint32_
 
 enum pag_err pag_command_update(struct pag_db *db, const struct pag_command *c)
 {
-    struct pag_q q = pag_q_of(
-        db, "UPDATE command SET state = ?, sent_ms = ?, done_ms = ?, code = ?, result = ? WHERE id = ?");
+    struct pag_q q = pag_q_of(db, "UPDATE command SET state = ?, sent_ms = ?, done_ms = ?, code = ?, result "
+                                  "= ?, tries = ? WHERE id = ?");
     pag_q_int(&q, c->state);
     pag_q_int(&q, c->sent_ms);
     pag_q_int(&q, c->done_ms);
     pag_q_int(&q, c->code);
     pag_q_text(&q, c->result);
+    pag_q_int(&q, c->tries);
     pag_q_int(&q, c->id);
     return pag_q_run_one(&q);
 }
@@ -273,15 +276,15 @@ enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const 
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
                                  int64_t now_ms, struct pag_command *list, size_t *n)
 {
-    struct pag_q q = pag_q_of(db, "SELECT " COMMAND_COLUMNS " FROM command WHERE device_id = ? AND state = 0 "
-                                  "AND expires_ms > ? ORDER BY created_ms, id LIMIT ?");
+    struct pag_q q = pag_q_of(db, "SELECT " COMMAND_COLUMNS " FROM command WHERE device_id = ? AND state < 2 "
+                                  "AND expires_ms > ? ORDER BY created_ms, id");
     size_t room = *n;
     *n = 0;
     pag_q_text(&q, device);
     pag_q_int(&q, now_ms);
-    pag_q_int(&q, (int64_t)room);
     while (*n < room && pag_q_row(&q)) {
-        command_read(&q, arena, &list[(*n)++]);
+        command_read(&q, arena, &list[*n]);
+        *n += pag_command_due(&list[*n], now_ms) ? 1 : 0;
     }
     return pag_q_end(&q);
 }

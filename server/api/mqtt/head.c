@@ -35,7 +35,7 @@ static void letter_done(struct pag_call *call, enum pag_err err)
     }
     pag_arena_close(call->arena);
     if (came) {
-        pag_push_commands(head, l->device);
+        pag_commands_push(head, l->device);
     }
     atomic_fetch_sub(&head->inbox, 1);
     free(l);
@@ -185,6 +185,7 @@ static enum pag_err client_new(struct pag_mqtt_head *head, struct pag_fail *why)
     config.filters = filters;
     config.on_message = on_message;
     config.on_state = on_state;
+    config.on_acknowledged = pag_commands_acknowledged;
     config.ctx = head;
     return pag_mqtt_new(&config, &head->client, why);
 }
@@ -212,6 +213,7 @@ void pag_head_products_changed(struct pag_mqtt_head *head)
     enum pag_err err = client_new(head, &why);
     if (err == PAG_OK) {
         pag_mqtt_free(old);
+        pag_commands_forget(head);
         atomic_store(&head->connected, false);
         err = pag_mqtt_start(head->client, head->port);
     } else {

@@ -19,8 +19,7 @@ struct pag_mqtt_head_config {
     struct pag_app_thread *thread; /* of that loop */
     /* how to reach the broker; on_message, on_state, filters and ctx are filled here. Texts are copied. */
     struct pag_mqtt_config client;
-    /* On the loop, after a change of who is kept out or of a product. May be NULL. */
-    void (*on_denials)(void *ctx);
+    /* On the loop, after a change of a product. May be NULL. */
     void (*on_products)(void *ctx);
     void *ctx;
 };

@@ -9,9 +9,10 @@
 #include "server/app/devices.h"
 #include "server/app/releases.h"
 
-/* Shared by head.c (in) and push.c (out). Everything is on the head's loop except where atomic. */
+/* Shared by head.c (in), push.c and commands.c (out). Everything is on the head's loop except where atomic.
+ */
 
-enum { PAG_HEAD_TEMPLATES_MAX = 64, PAG_HEAD_FANOUTS_MAX = 16 };
+enum { PAG_HEAD_TEMPLATES_MAX = 64, PAG_HEAD_FANOUTS_MAX = 16, PAG_HEAD_AWAITED_MAX = 256 };
 
 struct pag_head_template {
     char text[PAG_TEMPLATE_MAX];
@@ -24,6 +25,11 @@ struct pag_head_fanout { /* "check now" for every device of a product, some at a
     bool active;
     char product[PAG_PRODUCT_HEX];
     char after[PAG_DEVICE_ID_MAX + 1];
+};
+
+struct pag_head_awaited { /* a command that the broker has not acknowledged yet */
+    uint16_t message;
+    uint32_t command; /* 0: free */
 };
 
 struct pag_mqtt_head {
@@ -41,13 +47,27 @@ struct pag_mqtt_head {
     int64_t cursor;
     struct pag_head_fanout fanout[PAG_HEAD_FANOUTS_MAX];
     struct pag_timer timer;
+    /* commands.c */
+    struct pag_head_awaited awaited[PAG_HEAD_AWAITED_MAX];
+    size_t awaited_next;
+    atomic_uint awaiting;
+    struct pag_timer again;
 };
 
 void pag_head_products_changed(struct pag_mqtt_head *head);
 
 enum pag_err pag_push_start(struct pag_mqtt_head *head);
 void pag_push_stop(struct pag_mqtt_head *head);
-/* Sends what waits for a device that has just come. */
-void pag_push_commands(struct pag_mqtt_head *head, const char *device);
+struct pag_call pag_head_call(struct pag_mqtt_head *head, struct pag_arena *arena);
+/* A product's own command topic hears the kind as a word: its clients know nothing of CBOR. */
+void pag_head_publish_word(struct pag_mqtt_head *head, const struct pag_product *p, const char *device,
+                           const char *word);
+
+/* commands.c: handed over at once to a device that is there, again when it comes back, until there is a
+ * result */
+void pag_commands_start(struct pag_mqtt_head *head);
+void pag_commands_push(struct pag_mqtt_head *head, const char *device);
+void pag_commands_forget(struct pag_mqtt_head *head); /* the client is another: no receipt will come */
+void pag_commands_acknowledged(void *head, uint16_t message); /* on the client's thread */
 
 #endif

@@ -11,11 +11,10 @@ enum {
     EVENTS_AT_ONCE = 200,
     DEVICES_AT_ONCE = 200, /* published in one go, then a pause, so that the client's queue stays short */
     PAUSE_MS = 50,
-    COMMANDS_AT_ONCE = 16,
     ARENA = 4 << 20,
 };
 
-static struct pag_call call_of(struct pag_mqtt_head *head, struct pag_arena *arena)
+struct pag_call pag_head_call(struct pag_mqtt_head *head, struct pag_arena *arena)
 {
     return (struct pag_call){ .thread = head->config.thread,
                               .arena = arena,
@@ -37,8 +36,8 @@ static enum pag_err publish(struct pag_mqtt_head *head, const char *device,
 }
 
 /* A product's own command topic hears the kind as a word: its clients know nothing of CBOR. */
-static void publish_word(struct pag_mqtt_head *head, const struct pag_product *p, const char *device,
-                         const char *word)
+void pag_head_publish_word(struct pag_mqtt_head *head, const struct pag_product *p, const char *device,
+                           const char *word)
 {
     char topic[PAG_TOPIC_MAX];
     if (p->settings.topic_command[0] != '\0' &&
@@ -86,7 +85,7 @@ static enum pag_err fanout_step(struct pag_mqtt_head *head, struct pag_head_fano
     for (size_t i = 0; err == PAG_OK && i < n; i++) {
         err = publish(head, id[i], &check);
         if (err == PAG_OK) {
-            publish_word(head, &product, id[i], "check");
+            pag_head_publish_word(head, &product, id[i], "check");
             memcpy(f->after, id[i], sizeof f->after);
         }
     }
@@ -102,7 +101,7 @@ static void fanout_run(struct pag_mqtt_head *head)
             continue;
         }
         struct pag_arena *arena = pag_arena_open(head->pool, ARENA);
-        struct pag_call call = call_of(head, arena);
+        struct pag_call call = pag_head_call(head, arena);
         if (arena != NULL) {
             (void)fanout_step(head, &head->fanout[i], &call);
         }
@@ -120,91 +119,6 @@ static void on_timer(struct pag_loop *loop, struct pag_timer *timer)
     fanout_run(timer->ctx);
 }
 
-/* ---- commands ---- */
-
-struct sent {
-    struct pag_call call;
-    struct pag_mqtt_head *head;
-    uint32_t id;
-};
-
-static void sent_done(struct pag_call *call, enum pag_err err)
-{
-    struct sent *s = call->user;
-    if (err != PAG_OK) {
-        pag_log_warn(s->head->config.api->log, "mqtt.command_not_marked", PAG_F_U64("command", s->id),
-                     PAG_F_STR("error", pag_err_word(err)));
-    }
-    pag_arena_close(call->arena);
-    free(s);
-}
-
-static void mark_sent(struct pag_mqtt_head *head, uint32_t id)
-{
-    struct sent *s = calloc(1, sizeof *s);
-    struct pag_arena *arena = s != NULL ? pag_arena_open(head->pool, (size_t)64 * 1024) : NULL;
-    if (arena == NULL) {
-        free(s);
-        return;
-    }
-    s->head = head;
-    s->id = id;
-    s->call = call_of(head, arena);
-    s->call.done = sent_done;
-    s->call.user = s;
-    pag_app_command_sent(&s->call, id);
-}
-
-static void push_command(struct pag_mqtt_head *head, const struct pag_product *product,
-                         const struct pag_command *c)
-{
-    const struct pag_native_command m = {
-        .kind = (uint8_t)c->kind,
-        .id = c->id,
-        .expires_at = c->expires_ms > 0 ? (uint64_t)c->expires_ms / 1000 : 0,
-        .arg = c->arg,
-    };
-    enum pag_err err = publish(head, c->device, &m);
-    if (err == PAG_OK) {
-        publish_word(head, product, c->device, pag_command_kind_word(c->kind));
-        mark_sent(head, c->id);
-    }
-}
-
-static void push_queued(struct pag_mqtt_head *head, struct pag_call *call, const char *device)
-{
-    struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
-    struct pag_command *list = NULL;
-    struct pag_product product;
-    size_t n = 0;
-    const struct pag_clock *clock = &head->config.api->clock;
-    int64_t now = (int64_t)clock->now_unix_ms(clock->ctx);
-    if (row == NULL || pag_app_device(call, device, row) != PAG_OK || !row->device.online ||
-        pag_app_product(call, row->device.product, &product) != PAG_OK ||
-        pag_app_commands(call, device, COMMANDS_AT_ONCE, &list, &n) != PAG_OK) {
-        return;
-    }
-    for (size_t i = n; i-- > 0;) { /* newest first in the list, oldest first on the wire */
-        if (pag_command_state_at(&list[i], now) == PAG_COMMAND_QUEUED) {
-            push_command(head, &product, &list[i]);
-        }
-    }
-}
-
-/*
- * Only to a device that is there: what is published to an absent one is lost with its session, and a command
- * that was sent is not sent again (a reboot must not repeat itself).
- */
-void pag_push_commands(struct pag_mqtt_head *head, const char *device)
-{
-    struct pag_arena *arena = pag_arena_open(head->pool, ARENA);
-    struct pag_call call = call_of(head, arena);
-    if (arena != NULL) {
-        push_queued(head, &call, device);
-    }
-    pag_arena_close(arena);
-}
-
 /* ---- events ---- */
 
 static void on_event(struct pag_mqtt_head *head, const struct pag_event *e)
@@ -212,11 +126,7 @@ static void on_event(struct pag_mqtt_head *head, const struct pag_event *e)
     if (strcmp(e->type, "release.published") == 0) {
         fanout_add(head, e->product);
     } else if (strcmp(e->type, "command.queued") == 0 || strcmp(e->type, "device.online") == 0) {
-        pag_push_commands(head, e->device);
-    } else if (strcmp(e->type, "device.revoked") == 0 || strcmp(e->type, "device.enrolled") == 0) {
-        if (head->config.on_denials != NULL) {
-            head->config.on_denials(head->config.ctx);
-        }
+        pag_commands_push(head, e->device);
     } else if (strncmp(e->type, "product.", 8) == 0) {
         pag_head_products_changed(head);
     }
@@ -227,7 +137,7 @@ static void on_wake(struct pag_subscription *s)
     struct pag_mqtt_head *head = s->ctx;
     for (bool more = true; more;) {
         struct pag_arena *arena = pag_arena_open(head->pool, ARENA);
-        struct pag_call call = call_of(head, arena);
+        struct pag_call call = pag_head_call(head, arena);
         struct pag_event *list = NULL;
         size_t n = 0;
         int64_t next = head->cursor;
@@ -247,7 +157,7 @@ static void on_wake(struct pag_subscription *s)
 enum pag_err pag_push_start(struct pag_mqtt_head *head)
 {
     struct pag_arena *arena = pag_arena_open(head->pool, ARENA);
-    struct pag_call call = call_of(head, arena);
+    struct pag_call call = pag_head_call(head, arena);
     enum pag_err err = arena != NULL ? pag_app_events_newest(&call, &head->cursor) : PAG_E_NO_MEMORY;
     pag_arena_close(arena);
     if (err != PAG_OK) {
@@ -257,6 +167,7 @@ enum pag_err pag_push_start(struct pag_mqtt_head *head)
     head->subscription = (struct pag_subscription){ .loop = head->config.loop, .wake = on_wake, .ctx = head };
     pag_app_subscribe(head->config.api->app, &head->subscription);
     head->subscribed = true;
+    pag_commands_start(head);
     return PAG_OK;
 }
 
