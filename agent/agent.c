@@ -166,6 +166,14 @@ enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record 
     return err == PAG_OK ? err : pag_in_fail(a, err, "journal cannot be written");
 }
 
+uint8_t pag_in_boot_state(const struct pag_inner *a)
+{
+    if (a->trial) {
+        return 1;
+    }
+    return a->came_back ? 2 : 0;
+}
+
 struct pag_buf pag_in_scratch(const struct pag_inner *a, uint32_t from, uint32_t n)
 {
     return (struct pag_buf){ a->scratch + from, 0, n };
@@ -242,6 +250,8 @@ uint32_t pag_agent_step(struct pag_agent *agent)
     run_hooks(a);
     uint32_t session_ms = pag_in_session(a);
     uint32_t ms = states[a->state](a);
+    uint32_t took_ms = a->port->now_ms(a->port->ctx) - a->now_ms;
+    a->loop_max_ms = took_ms > a->loop_max_ms ? took_ms : a->loop_max_ms;
     ms = session_ms < ms ? session_ms : ms;
     return ms < STEP_MAX_MS ? ms : STEP_MAX_MS;
 }

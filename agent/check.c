@@ -85,6 +85,7 @@ uint32_t pag_in_state_start(struct pag_inner *a)
     }
     learn_trust(a);
     learn_images(a);
+    pag_in_numbers_begin(a);
     if (settle_journal(a) != PAG_OK && a->trial) {
         return 1000;
     }
@@ -174,7 +175,7 @@ static enum pag_err ask(struct pag_inner *a)
         .epoch = a->j.epoch,
         .trust_version = a->trust_version,
         .slot = a->slot,
-        .boot_state = (uint8_t)(a->trial ? 1 : (a->came_back ? 2 : 0)),
+        .boot_state = pag_in_boot_state(a),
         .slot_bytes = pag_slot_room(a->port, (uint8_t)(1 - a->slot)),
         .chip = a->set->chip,
         .hardware = pag_span_of(a->set->hardware, a->set->hardware_n),

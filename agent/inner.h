@@ -123,7 +123,9 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t trigger_ms;
     uint32_t session_ms, session_after; /* MQTT: next attempt */
     uint32_t status_ms;
-    uint32_t poll_s; /* from the server, 0 = settings */
+    uint32_t up_ms;       /* MQTT: connected since */
+    uint32_t loop_max_ms; /* longest step since the last status */
+    uint32_t poll_s;      /* from the server, 0 = settings */
     uint32_t retry_after_s;
     uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
@@ -186,6 +188,7 @@ uint64_t pag_in_floor(const struct pag_inner *a);
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 /* Appends to the journal what is said of the slot's image; epoch 0: the floor stays. */
 enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record *r);
+uint8_t pag_in_boot_state(const struct pag_inner *a); /* 0 confirmed, 1 on trial, 2 came back */
 struct pag_buf pag_in_scratch(const struct pag_inner *a, uint32_t from, uint32_t n);
 
 /* ---- exchange.c ---- */
@@ -241,6 +244,8 @@ uint32_t pag_in_state_revert(struct pag_inner *a);
 uint32_t pag_in_state_reboot(struct pag_inner *a);
 
 /* ---- report.c ---- */
+/* At start, once the journal stands as this power-up has found or settled it. */
+void pag_in_numbers_begin(struct pag_inner *a);
 /* Goes to REPORT and from there to after. must: kept until acknowledged. */
 void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code, const char *text,
                 enum pag_agent_state after);
@@ -248,6 +253,10 @@ void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code,
 bool pag_in_owed(const struct pag_inner *a);
 void pag_in_say_owed(struct pag_inner *a);
 void pag_in_say_result(struct pag_inner *a, enum pag_agent_state after);
+
+/* ---- status.c ---- */
+/* Writes the status object; PAG_E_SPACE. */
+enum pag_err pag_in_status_put(struct pag_inner *a, struct pag_buf *b);
 
 /* ---- command.c ---- */
 /* From MQTT or an offer; doubles are ignored. */

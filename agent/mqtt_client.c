@@ -425,6 +425,15 @@ static uint16_t new_id(struct pag_mqttc *m)
     return m->next_id;
 }
 
+struct pag_buf pag_mqttc_room(struct pag_mqttc *m, size_t topic_n)
+{
+    size_t at = HEAD_MAX + 2 + topic_n + 2; /* topic with its length, packet id */
+    if (m->tx_n > 0 || at > sizeof m->tx) {
+        return (struct pag_buf){ m->tx, 0, 0 };
+    }
+    return (struct pag_buf){ m->tx + at, 0, sizeof m->tx - at };
+}
+
 enum pag_err pag_mqttc_publish(struct pag_mqttc *m, struct pag_span topic, struct pag_span payload,
                                uint8_t qos, bool retain, uint16_t *id)
 {
@@ -446,7 +455,10 @@ enum pag_err pag_mqttc_publish(struct pag_mqttc *m, struct pag_span topic, struc
         *id = new_id(m);
         put_u16(&b, *id);
     }
-    (void)pag_buf_put(&b, payload); /* begin() has made room */
+    if (payload.n > 0) { /* begin() has made room; payload may lie further on in tx */
+        memmove(b.p + b.n, payload.p, payload.n);
+        b.n += payload.n;
+    }
     return send_now(m, &b);
 }
 

@@ -75,6 +75,9 @@ enum pag_err pag_mqttc_open(struct pag_mqttc *m, const struct pag_mqttc_login *l
  * (PAG_E_UNAUTHENTICATED: CONNACK refused, PAG_E_TIMEOUT: no life sign within 1.5 keep-alives).
  */
 enum pag_err pag_mqttc_step(struct pag_mqttc *m, struct pag_mqttc_packet *got);
+/* Where the payload of the next publish on a topic of topic_n bytes may be put together; no room while the
+ * last packet is still going out. */
+struct pag_buf pag_mqttc_room(struct pag_mqttc *m, size_t topic_n);
 /* PAG_E_CLOSED no session, PAG_E_BUSY the last packet is still going out, PAG_E_RANGE. *id: packet id, 0 for
  * QoS 0. */
 enum pag_err pag_mqttc_publish(struct pag_mqttc *m, struct pag_span topic, struct pag_span payload,

@@ -85,6 +85,9 @@ struct pag_port {
     /* figures for status, 0 when unknown */
     int32_t (*rssi_dbm)(void *ctx);
     uint32_t (*free_heap)(void *ctx);
+    uint32_t (*restarts)(void *ctx); /* since the device was made, or since power came on */
+    const char *(*reset_reason)(
+        void *ctx); /* "power", "software", "watchdog", "crash" …; "" or NULL unknown */
     /* What manifest conditions are judged by (core/manifest.h, field 16): set has bits of what is measured.
      * May be NULL: then heap and RSSI above count, nothing else. */
     void (*measure)(void *ctx, struct pag_conditions *out);

@@ -6,10 +6,10 @@
 enum { POLL_MS = 20 };
 
 /*
- * Numbers of reports rise, and what is sent again carries the same: sixteen to a journal record, the first of
- * them for the outcome that the record itself is.
+ * Numbers of reports rise, also over resets, and what is sent again carries the same: sixteen to a journal
+ * record written in this power-up, the first of them for the outcome that the record itself is. They wrap.
  */
-enum { PER_RECORD = 16, RECORD_BITS = 0xFFFFFF };
+enum { PER_RECORD = 16, NUMBER_BITS = 0xFFFFFF };
 
 static uint32_t new_number(struct pag_inner *a)
 {
@@ -17,10 +17,28 @@ static uint32_t new_number(struct pag_inner *a)
         a->report_record = a->j.seq;
         a->report_n = 0;
     }
-    if (a->report_n < PER_RECORD - 1) {
-        a->report_n++;
+    if (a->report_n == PER_RECORD - 1) {
+        struct pag_journal_record again = a->j.last;
+        again.epoch = 0;
+        a->report_n -= pag_in_record(a, &again) == PAG_OK ? PER_RECORD - 1 : 1;
+        a->report_record = a->j.seq;
     }
-    return (a->j.seq & RECORD_BITS) * PER_RECORD + a->report_n;
+    a->report_n++;
+    return a->report_record * PER_RECORD + a->report_n;
+}
+
+void pag_in_numbers_begin(struct pag_inner *a)
+{
+    a->report_record = a->j.seq; /* of an earlier power-up: its numbers may be used up */
+    a->report_n = PER_RECORD - 1;
+}
+
+/* aux has room for 24 bits of the record an outcome was written as, which is not 2^23 records back. */
+static uint32_t number_of_outcome(const struct pag_journal_record *r)
+{
+    uint32_t number = r->aux >> PAG_BOOT_OUTCOME_SHIFT;
+    uint32_t back = number != 0 ? (r->seq - number) & NUMBER_BITS : 0;
+    return (r->seq - back) * PER_RECORD;
 }
 
 static bool is_final(enum pag_report_state s)
@@ -83,7 +101,6 @@ void pag_in_say_owed(struct pag_inner *a)
     const struct pag_journal_record *r = &a->j.last;
     bool reverted = r->type == PAG_JOURNAL_REVERTED;
     uint32_t reason = r->aux & PAG_BOOT_REASON_MASK;
-    uint32_t number = r->aux >> PAG_BOOT_OUTCOME_SHIFT;
     a->report = (struct pag_in_report){
         .state = reverted ? PAG_REPORT_REVERTED : PAG_REPORT_CONFIRMED,
         .pct = reverted ? 0 : 100,
@@ -91,7 +108,7 @@ void pag_in_say_owed(struct pag_inner *a)
         .code = reverted ? (int32_t)reason_code(reason) : 0,
         .text = reverted ? reason_text(reason) : NULL,
         .action_id = reverted ? a->failed_action : a->run.action_id,
-        .seq = (number != 0 ? number : r->seq & RECORD_BITS) * PER_RECORD,
+        .seq = number_of_outcome(r),
     };
     memcpy(a->report.manifest, reverted ? a->failed_manifest : a->run.manifest_digest,
            sizeof a->report.manifest);
@@ -103,8 +120,7 @@ void pag_in_say_result(struct pag_inner *a, enum pag_agent_state after)
 {
     a->report = (struct pag_in_report){
         .state = a->last_report <= PAG_REPORT_CANCELLED ? a->last_report : (uint8_t)PAG_REPORT_OFFERED,
-        .with_result = true,
-        .seq = new_number(a),
+        .with_result = true, /* known by its command's id: no number */
     };
     a->after = (uint8_t)after;
     pag_in_enter(a, PAG_AGENT_REPORT);
@@ -182,6 +198,9 @@ static uint32_t go_on(struct pag_inner *a)
         pag_in_rest(a);
     } else {
         pag_in_enter(a, after);
+    }
+    if (after == PAG_AGENT_IDLE && a->report.state == PAG_REPORT_CONFIRMED && !a->report.with_result) {
+        pag_in_due(a, 0); /* a hint may have been missed while it rebooted, or the next step waits */
     }
     return 0;
 }

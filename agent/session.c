@@ -7,7 +7,7 @@
  * small orders; nothing here decides what is installed.
  */
 
-enum { IDLE_MS = 1000, SOON_MS = 20, TOPIC_ROOM = 128, STATUS_ROOM = 256 };
+enum { IDLE_MS = 1000, SOON_MS = 20, TOPIC_ROOM = 128 };
 
 /* room is written through the buffer */
 static struct pag_span topic_of(const struct pag_inner *a, const char *rest,
@@ -105,6 +105,7 @@ static void take_packet(struct pag_inner *a, const struct pag_mqttc_packet *p)
     if (p->type == PAG_MQTTC_CONNACK) {
         a->fig.mqtt_connects++;
         a->sub_next = 0;
+        a->up_ms = a->now_ms;
         pag_in_contact(a);
         pag_in_log(a, "mqtt.up", a->mqtt_host, a->mqtt_port);
     } else if (p->type == PAG_MQTTC_PUBLISH) {
@@ -148,58 +149,34 @@ static bool send_online(struct pag_inner *a)
 static bool send_result(struct pag_inner *a)
 {
     uint8_t room[TOPIC_ROOM];
-    uint8_t body[PAG_COMMAND_TEXT_MAX + 32];
-    struct pag_buf b = { body, 0, sizeof body };
     if (!a->result.has || a->result.packet != 0) {
         return false;
     }
+    struct pag_span topic = topic_of(a, "/up/result", room);
+    struct pag_buf b = pag_mqttc_room(&a->mqtt, topic.n);
     struct pag_native_result m = { a->result.id, a->result.code,
                                    pag_span_of(a->result.text, a->result.text_n) };
     if (pag_native_result_put(&b, &m) != PAG_OK) {
         a->result.has = false;
         return false;
     }
-    return pag_mqttc_publish(&a->mqtt, topic_of(a, "/up/result", room), pag_buf_span(&b), 1, false,
-                             &a->result.packet) == PAG_OK;
-}
-
-static void put_number(struct pag_buf *b, const char *name, int64_t v)
-{
-    (void)pag_buf_put_str(b, ",\"");
-    (void)pag_buf_put_str(b, name);
-    (void)pag_buf_put_str(b, v < 0 ? "\":-" : "\":");
-    (void)pag_buf_put_dec(b, (uint64_t)(v < 0 ? -v : v));
+    return pag_mqttc_publish(&a->mqtt, topic, pag_buf_span(&b), 1, false, &a->result.packet) == PAG_OK;
 }
 
 static bool send_status(struct pag_inner *a)
 {
     uint8_t room[TOPIC_ROOM];
-    uint8_t body[STATUS_ROOM];
     uint16_t id = 0;
-    struct pag_buf b = { body, 0, sizeof body };
     if (a->set->status_s == 0 || !pag_in_passed(a, a->status_ms, pag_in_ms(a->set->status_s))) {
         return false;
     }
     a->status_ms = a->now_ms;
-    (void)pag_buf_put_str(&b, "{\"version\":\"");
-    (void)pag_buf_put_str(&b, a->set->version[0] != 0 ? a->set->version : a->run.version);
-    (void)pag_buf_put_str(&b, "\",\"state\":\"");
-    (void)pag_buf_put_str(&b, pag_agent_state_word((enum pag_agent_state)a->state));
-    (void)pag_buf_put_str(&b, a->slot == 0 ? "\",\"slot\":\"A\"" : "\",\"slot\":\"B\"");
-    put_number(&b, "uptime", (a->now_ms - a->boot_ms) / 1000);
-    put_number(&b, "sequence", a->run.sequence);
-    put_number(&b, "trust", a->trust_version);
-    if (a->port->free_heap != NULL) {
-        put_number(&b, "heap", a->port->free_heap(a->port->ctx));
-    }
-    if (a->port->rssi_dbm != NULL && a->port->rssi_dbm(a->port->ctx) != 0) {
-        put_number(&b, "rssi", a->port->rssi_dbm(a->port->ctx));
-    }
-    (void)pag_buf_put_str(&b, a->stale ? ",\"stale\":true" : "");
-    if (pag_buf_put_str(&b, "}") != PAG_OK) {
+    struct pag_span topic = topic_of(a, "/up/status", room);
+    struct pag_buf b = pag_mqttc_room(&a->mqtt, topic.n);
+    if (pag_in_status_put(a, &b) != PAG_OK) {
         return false;
     }
-    (void)pag_mqttc_publish(&a->mqtt, topic_of(a, "/up/status", room), pag_buf_span(&b), 0, false, &id);
+    (void)pag_mqttc_publish(&a->mqtt, topic, pag_buf_span(&b), 0, false, &id);
     return true;
 }
 
@@ -237,6 +214,6 @@ uint32_t pag_in_session(struct pag_inner *a)
 
 void pag_in_session_close(struct pag_inner *a)
 {
-    pag_mqttc_close(&a->mqtt, true);
+    pag_mqttc_close(&a->mqtt, false); /* without DISCONNECT: the broker says "offline" for us */
     a->online_sent = false;
 }

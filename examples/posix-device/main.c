@@ -98,17 +98,11 @@ static bool read_config(const char *dir, char text[CONFIG_MAX], struct pag_setti
 
 static bool open_board(struct pag_posix *board, const char *dir)
 {
-    const char *slot = getenv("PAG_SLOT");
-    const char *loader = getenv("PAG_LOADER");
     if (pag_posix_open(board, dir, 0) != PAG_OK) {
         (void)fprintf(stderr, "thermometer: %s is not a device\n", dir);
         return false;
     }
-    board->slot = slot != NULL && slot[0] == 'B' ? 1 : 0;
-    board->watchdog = loader != NULL;
-    if (loader != NULL && strlen(loader) < sizeof board->loader) {
-        memcpy(board->loader, loader, strlen(loader) + 1);
-    }
+    pag_posix_take_environment(board);
     return true;
 }
 

@@ -177,6 +177,7 @@ static void do_reboot(void *ctx)
     (void)sync_areas(p);
     (void)fflush(NULL);
     if (p->loader[0] != 0) {
+        (void)setenv("PAG_RESET_REASON", "software", 1);
         (void)execl(p->loader, p->loader, "--once", p->dir, (char *)NULL);
     }
     _exit(75);
@@ -202,6 +203,52 @@ static uint32_t free_heap(void *ctx)
     long page = sysconf(_SC_PAGESIZE);
     uint64_t bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
     return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
+
+static uint32_t restarts(void *ctx)
+{
+    return self(ctx)->restarts;
+}
+
+static const char *reset_reason(void *ctx)
+{
+    return self(ctx)->reset_reason;
+}
+
+/* Signal level of the first wireless interface, 0: there is none. */
+static int32_t rssi_dbm(void *ctx)
+{
+    (void)ctx;
+    char line[256];
+    int32_t level = 0;
+    FILE *f = fopen("/proc/net/wireless", "re");
+    for (int n = 0; f != NULL && n < 3 && fgets(line, sizeof line, f) != NULL; n++) {
+        const char *minus = strchr(line, '-'); /* status link level: the level is the first negative number */
+        if (n == 2 && minus != NULL) {
+            level = (int32_t)strtol(minus, NULL, 10);
+        }
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return level;
+}
+
+void pag_posix_take_environment(struct pag_posix *p)
+{
+    const char *slot = getenv("PAG_SLOT");
+    const char *loader = getenv("PAG_LOADER");
+    const char *count = getenv("PAG_RESTARTS");
+    const char *reason = getenv("PAG_RESET_REASON");
+    p->slot = slot != NULL && slot[0] == 'B' ? 1 : 0;
+    p->watchdog = loader != NULL;
+    if (loader != NULL && strlen(loader) < sizeof p->loader) {
+        memcpy(p->loader, loader, strlen(loader) + 1);
+    }
+    p->restarts = count != NULL ? (uint32_t)strtoul(count, NULL, 10) : 0;
+    if (reason != NULL && strlen(reason) < sizeof p->reset_reason) {
+        memcpy(p->reset_reason, reason, strlen(reason) + 1);
+    }
 }
 
 /* ---- opening ---- */
@@ -254,6 +301,9 @@ enum pag_err pag_posix_open(struct pag_posix *p, const char *dir, uint32_t slot_
     p->port.feed_watchdog = feed_watchdog;
     p->port.log = log_line;
     p->port.free_heap = free_heap;
+    p->port.rssi_dbm = rssi_dbm;
+    p->port.restarts = restarts;
+    p->port.reset_reason = reset_reason;
     (void)signal(SIGPIPE, SIG_IGN);
     enum pag_err err = PAG_OK;
     for (int a = 0; a < PAG_AREA_COUNT && err == PAG_OK; a++) {

@@ -36,6 +36,8 @@ struct pag_posix {
     bool dirty[PAG_AREA_COUNT]; /* written and not yet synced */
     uint8_t slot;
     bool watchdog;
+    uint32_t restarts;
+    char reset_reason[16];
     struct pag_posix_conn conn[PAG_POSIX_CONNS];
 };
 
@@ -45,6 +47,9 @@ struct pag_posix {
  */
 enum pag_err pag_posix_open(struct pag_posix *p, const char *dir, uint32_t slot_bytes);
 void pag_posix_close(struct pag_posix *p);
+
+/* What the loader has said: PAG_SLOT, PAG_LOADER, PAG_RESTARTS, PAG_RESET_REASON. */
+void pag_posix_take_environment(struct pag_posix *p);
 
 /* Sleeps up to ms, less when a connection has something to do. */
 void pag_posix_wait(struct pag_posix *p, uint32_t ms);

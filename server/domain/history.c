@@ -75,8 +75,8 @@ enum pag_err pag_action_report(const struct pag_action *a, const struct pag_nati
         return pag_fail_set(why, PAG_E_CONFLICT, "confirmed, but the image of this action does not run",
                             r->action_id);
     }
-    /* Numbers do not rise: outcomes carry the journal's, progress the agent's own (docs/spec/native.md). */
-    bool seen = r->seq != 0 && r->seq == a->report_seq;
+    /* Numbers rise within an action and wrap (docs/spec/native.md 1); 0 is none. */
+    bool seen = r->seq != 0 && a->report_seq != 0 && (int32_t)(r->seq - a->report_seq) <= 0;
     bool back = rank(state) < rank(a->state) && !is_new_try(state);
     bool same = state == a->state && r->progress_pct == a->progress_pct && r->code == a->code;
     if (seen || back || (same && state != PAG_REPORT_OFFERED)) {
@@ -89,7 +89,7 @@ enum pag_err pag_action_report(const struct pag_action *a, const struct pag_nati
     next->code = r->code;
     take_text(next->text, r->text);
     next->changed_ms = now_ms;
-    next->report_seq = r->seq;
+    next->report_seq = r->seq != 0 ? r->seq : a->report_seq;
     return PAG_OK;
 }
 

@@ -25,7 +25,7 @@ struct pag_action {
     int32_t code;
     char text[PAG_WHY_MAX + 1];
     int64_t created_ms, changed_ms;
-    uint32_t report_seq; /* of the last one applied: the same again is a duplicate */
+    uint32_t report_seq; /* of the last one applied; what is not newer is a duplicate; 0 none */
 };
 
 static inline bool pag_action_final(enum pag_report_state s)

@@ -206,3 +206,36 @@ def test_a_crashing_push_ends_reverted_on_the_image_before(server_mqtt, owner, d
     owner.publish("1.2.0", firmware("crashes"))
     device.until(lambda: shown(server_mqtt, device)["state"] in ("reverted", "blocked"), 60)
     assert shown(server_mqtt, device)["running"]["version"] in ("1.0.0", "1.1.0")
+
+
+def test_presence_is_retained_and_ends_with_the_process(server_mqtt, owner, device):
+    device.start().until_said("mqtt.up")
+    device.until(lambda: shown(server_mqtt, device)["online"])
+    device.stop()
+    device.until(lambda: not shown(server_mqtt, device)["online"])
+
+
+STATUS = {"version": str, "sha256": str, "sequence": int, "slot": int, "boot_state": int, "uptime_ms": int,
+          "loop_max_ms": int, "mqtt_ms": int, "free_heap": int, "restarts": int, "reset_reason": str, "error": str}
+
+
+def test_rest_shows_the_whole_status_of_a_device(server_mqtt, owner, device):
+    owner.publish("1.3.0", firmware("unhealthy"))
+    conf = device.dir / "device.conf"
+    lines = ["trust_pin=" + "00" * 32 if line.startswith("trust_pin=") else line
+             for line in conf.read_text().splitlines()]
+    conf.write_text("\n".join(lines) + "\n")  # so that there is an error to show
+    device.start().until_said("mqtt.up")
+
+    def status():
+        return server_mqtt.rest("GET", f"/devices/{device.mac}/data").get("status") or {}
+
+    device.until(lambda: "error" in status())
+    shown_status = status()
+    assert {name: type(shown_status.get(name)) for name in STATUS} == STATUS
+    assert set(shown_status) - set(STATUS) <= {"rssi", "stale"}  # this machine may have a radio
+    assert shown_status["version"] == "1.0.0" and shown_status["slot"] == 0 and shown_status["boot_state"] == 0
+    assert shown_status["sha256"] == hashlib.sha256(firmware("1.0.0")).hexdigest()
+    assert shown_status["reset_reason"] == "power" and shown_status["restarts"] == 0
+    os.kill(device.firmware_pid(), signal.SIGKILL)
+    device.until(lambda: status().get("reset_reason") == "crash" and status()["restarts"] == 1)

@@ -281,9 +281,48 @@ static void a_command_in_an_answer_is_done_once_and_its_result_sent(void **state
     assert_int_equal(f->srv.report_n, 1);
 }
 
+static void newly_signed(struct pag_manifest *m)
+{
+    m->issued_at++;
+}
+
+static void numbers_of_reports_rise_over_resets_and_a_revert(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.cut_after = 20000; /* resets in the middle of a piece, between two records of the journal */
+    for (int i = 0; i < 4; i++) {
+        assert_true(fake_boot(f));
+        fake_run(f, 2);
+        assert_false(f->srv.seq_sank);
+    }
+    f->srv.cut_after = 0;
+    f->health = PAG_HEALTH_FAIL;
+    assert_int_not_equal(fake_live(f, 1000), 1000);
+    assert_true(said(f, PAG_REPORT_REVERTED));
+    assert_true(said(f, PAG_REPORT_REJECTED));
+    assert_false(f->srv.seq_sank);
+    fake_release(f, new_image, NEW_N, 3, newly_signed); /* the same bytes, newly signed */
+    f->health = PAG_HEALTH_PASS;
+    assert_int_not_equal(fake_live(f, 300), 1000);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_false(f->srv.seq_sank);
+}
+
+static void the_sixteenth_report_on_one_record_has_a_new_number(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, wrong_chip);
+    assert_int_equal(fake_live(f, 60 * 40), 1);
+    assert_true(f->srv.report_n > 30);
+    assert_false(f->srv.seq_sank);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(numbers_of_reports_rise_over_resets_and_a_revert, device, gone),
+        cmocka_unit_test_setup_teardown(the_sixteenth_report_on_one_record_has_a_new_number, device, gone),
         cmocka_unit_test_setup_teardown(a_plain_boot_writes_nothing, device, gone),
         cmocka_unit_test_setup_teardown(a_signed_update_is_fetched_tried_and_confirmed, device, gone),
         cmocka_unit_test_setup_teardown(no_health_before_the_deadline_goes_back_and_is_not_tried_again,

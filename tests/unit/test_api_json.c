@@ -50,12 +50,13 @@ static void status_takes_what_it_knows_and_keeps_the_rest(void **state)
 {
     (void)state;
     struct pag_status s;
-    const char text[] = "{\"version\":\"1.2.0\",\"rssi\":-61,\"heap\":20480,\"uptime\":12,\"lux\":[1,2]}";
+    const char text[] =
+        "{\"version\":\"1.2.0\",\"rssi\":-61,\"free_heap\":20480,\"uptime_ms\":12,\"lux\":[1,2]}";
     assert_int_equal(pag_status_read(pag_span_str(text), &s, NULL), PAG_OK);
     assert_string_equal(s.version, "1.2.0");
     assert_true(s.has_rssi && s.rssi_dbm == -61);
     assert_true(s.has_heap && s.free_heap == 20480);
-    assert_true(s.has_uptime && s.uptime_s == 12);
+    assert_true(s.has_uptime && s.uptime_ms == 12);
     assert_int_equal(json_object_size(s.object), 5);
     json_decref(s.object);
 }
@@ -64,7 +65,7 @@ static void status_values_of_a_wrong_kind_are_left_out(void **state)
 {
     (void)state;
     struct pag_status s;
-    const char text[] = "{\"version\":{\"a\":1},\"rssi\":\"-61\",\"heap\":-1,\"uptime\":1.5}";
+    const char text[] = "{\"version\":{\"a\":1},\"rssi\":\"-61\",\"free_heap\":-1,\"uptime_ms\":1.5}";
     assert_int_equal(pag_status_read(pag_span_str(text), &s, NULL), PAG_OK);
     assert_string_equal(s.version, "");
     assert_false(s.has_rssi || s.has_heap || s.has_uptime);

@@ -147,6 +147,27 @@ static int copy_image(struct pag_posix *p, const struct pag_boot *boot)
     return fd;
 }
 
+/* A counter as chips keep it in memory that a reset leaves alone; DIR/restarts. */
+static void count_restart(const char *dir)
+{
+    char path[PAG_POSIX_PATH + 16];
+    char text[16] = "";
+    (void)snprintf(path, sizeof path, "%s/restarts", dir);
+    FILE *f = fopen(path, "re");
+    if (f != NULL) {
+        (void)fgets(text, sizeof text, f);
+        (void)fclose(f);
+    }
+    unsigned long n = text[0] != 0 ? strtoul(text, NULL, 10) + 1 : 0;
+    (void)snprintf(text, sizeof text, "%lu", n & UINT32_MAX);
+    (void)setenv("PAG_RESTARTS", text, 1);
+    f = fopen(path, "we");
+    if (f != NULL) {
+        (void)fputs(text, f);
+        (void)fclose(f);
+    }
+}
+
 static void set_environment(const struct options *o, const struct pag_boot *boot)
 {
     char self[PAG_POSIX_PATH];
@@ -157,6 +178,8 @@ static void set_environment(const struct options *o, const struct pag_boot *boot
     }
     (void)setenv("PAG_DIR", o->dir, 1);
     (void)setenv("PAG_SLOT", boot->slot == 0 ? "A" : "B", 1);
+    (void)setenv("PAG_RESET_REASON", "power", 0);
+    count_restart(o->dir);
 }
 
 static int boot_once(const struct options *o)
@@ -231,6 +254,8 @@ static bool run_child(const struct options *o, int *status)
         }
     }
     *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
+    bool hung = WIFSIGNALED(raw) && WTERMSIG(raw) == SIGALRM;
+    (void)setenv("PAG_RESET_REASON", hung ? "watchdog" : "crash", 1);
     return stop_wanted != 0 || *status == 0 || *status == EXIT_RESCUE;
 }
 

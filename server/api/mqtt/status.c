@@ -4,16 +4,13 @@
 #include "core/version.h"
 #include "server/api/json.h"
 
-static bool uint_member(const json_t *o, const char *name, const char *other, uint64_t max, uint64_t *out)
+static bool u32_member(const json_t *o, const char *name, uint32_t *out)
 {
     const json_t *v = json_object_get(o, name);
-    if (v == NULL) {
-        v = json_object_get(o, other);
-    }
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || (uint64_t)json_integer_value(v) > max) {
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX) {
         return false;
     }
-    *out = (uint64_t)json_integer_value(v);
+    *out = (uint32_t)json_integer_value(v);
     return true;
 }
 
@@ -21,7 +18,6 @@ enum pag_err pag_status_read(struct pag_span payload, struct pag_status *out, st
 {
     const struct pag_json_limits limits = { PAG_STATUS_BYTES_MAX, PAG_STATUS_DEPTH_MAX };
     struct pag_status s = { .version = "" };
-    uint64_t v = 0;
     enum pag_err err = pag_json_parse(payload, limits, &s.object, why);
     if (err != PAG_OK) {
         return err;
@@ -42,14 +38,9 @@ enum pag_err pag_status_read(struct pag_span payload, struct pag_status *out, st
         s.has_rssi = true;
         s.rssi_dbm = (int32_t)json_integer_value(rssi);
     }
-    if (uint_member(s.object, "heap", "free_heap", UINT32_MAX, &v)) {
-        s.has_heap = true;
-        s.free_heap = (uint32_t)v;
-    }
-    if (uint_member(s.object, "uptime", "uptime_s", UINT64_MAX, &v)) {
-        s.has_uptime = true;
-        s.uptime_s = v;
-    }
+    s.has_heap =
+        u32_member(s.object, "free_heap", &s.free_heap) || u32_member(s.object, "heap", &s.free_heap);
+    s.has_uptime = u32_member(s.object, "uptime_ms", &s.uptime_ms);
     *out = s;
     return PAG_OK;
 }

@@ -20,8 +20,8 @@ struct pag_status {
     bool has_heap;
     uint32_t free_heap; /* "heap" or "free_heap" */
     bool has_uptime;
-    uint64_t uptime_s; /* "uptime" or "uptime_s" */
-    json_t *object;    /* all of it; a new reference */
+    uint32_t uptime_ms; /* "uptime_ms"; wraps */
+    json_t *object;     /* all of it; a new reference */
 };
 
 /* PAG_E_LIMIT or PAG_E_SYNTAX with *why; *out is written only on success. Then json_decref(out->object). */
