@@ -21,6 +21,8 @@ static enum pag_err create_token(struct pag_store_tx *tx, struct pag_op *op)
     if (in->product != NULL) {
         err = pag_find_product(op->call, db, in->product, &p);
         memcpy(out->row.product, p.id, err == PAG_OK ? sizeof out->row.product : 0);
+    } else if (op->call->scope.product != NULL) { /* never wider than its maker */
+        (void)pag_text_copy(out->row.product, sizeof out->row.product, pag_span_str(op->call->scope.product));
     }
     out->row.created_ms = pag_store_tx_now(tx);
     out->row.expires_ms = out->row.created_ms + (int64_t)in->ttl_s * 1000;
@@ -163,7 +165,8 @@ void pag_app_key_put(struct pag_call *call, const struct pag_key_in *in, struct 
 {
     uint8_t id[PAG_SHA256_BYTES];
     memset(out, 0, sizeof *out);
-    enum pag_err err = check_key(call, in);
+    enum pag_err err = pag_refuse_scoped(call);
+    err = err == PAG_OK ? check_key(call, in) : err;
     if (err == PAG_OK) {
         err = pag_public_key_id(in->pem, id);
         err = err != PAG_OK ? pag_refuse_field(call, "/pem", "a public key as SubjectPublicKeyInfo in PEM")

@@ -102,6 +102,13 @@ enum pag_err pag_refuse_field(struct pag_call *call, const char *pointer, const 
     return pag_refuse(call, PAG_E_RANGE, "invalid-field", detail);
 }
 
+enum pag_err pag_refuse_scoped(struct pag_call *call)
+{
+    return pag_scope_sees(&call->scope, "")
+               ? PAG_OK
+               : pag_refuse(call, PAG_E_DENIED, "forbidden", "The token is for one product only.");
+}
+
 enum pag_err pag_find_product(struct pag_call *call, struct pag_db *db, const char *name,
                               struct pag_product *out)
 {

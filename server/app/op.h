@@ -55,6 +55,8 @@ void pag_op_work(struct pag_op *op, enum pag_err (*run)(struct pag_op *op),
 /* Fills call->refusal and returns err. Texts must be literals or in the arena. */
 enum pag_err pag_refuse(struct pag_call *call, enum pag_err err, const char *code, const char *detail);
 enum pag_err pag_refuse_field(struct pag_call *call, const char *pointer, const char *detail);
+/* PAG_E_DENIED for a token of one product, in calls that reach beyond products. */
+enum pag_err pag_refuse_scoped(struct pag_call *call);
 
 /* By name or id ("prd_…" or hex), inside the scope. PAG_E_NOT_FOUND else, with a refusal. */
 enum pag_err pag_find_product(struct pag_call *call, struct pag_db *db, const char *name,

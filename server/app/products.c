@@ -69,7 +69,8 @@ static enum pag_err check_product(struct pag_call *call, const struct pag_produc
 
 void pag_app_product_create(struct pag_call *call, const struct pag_product *in, struct pag_product *out)
 {
-    enum pag_err err = check_product(call, in);
+    enum pag_err err = pag_refuse_scoped(call);
+    err = err == PAG_OK ? check_product(call, in) : err;
     if (err != PAG_OK) {
         call->done(call, err);
         return;

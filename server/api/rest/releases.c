@@ -256,16 +256,20 @@ static void permit_post(struct pag_rest *r)
 
 static void act(struct pag_rest *r)
 {
-    if (!pag_rest_fields(r, NULL, 0)) {
-        return;
-    }
     const char *verb = NULL;
     const char *id = pag_rest_param_verb(r, &verb);
-    struct pag_release_view *out = id != NULL ? pag_rest_alloc(r, sizeof *out) : NULL;
+    bool publish = verb != NULL && strcmp(verb, "publish") == 0;
+    if (publish && !pag_role_holds(r->actor.role, PAG_ROLE_RELEASER)) {
+        pag_rest_problem(r, PAG_PROBLEM_FORBIDDEN, "Publishing needs the role releaser.");
+        return;
+    }
+    if (id == NULL || !pag_rest_fields(r, NULL, 0)) {
+        return;
+    }
+    struct pag_release_view *out = pag_rest_alloc(r, sizeof *out);
     if (out == NULL) {
         return;
     }
-    bool publish = verb != NULL && strcmp(verb, "publish") == 0;
     if (!publish && (verb == NULL || strcmp(verb, "withdraw") != 0)) {
         pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND, "A release can do :publish and :withdraw.");
         return;
@@ -273,8 +277,6 @@ static void act(struct pag_rest *r)
     pag_rest_finish_with(r, out, finish_changed);
     if (!publish) {
         pag_app_withdraw(&r->call, id, out);
-    } else if (!pag_role_holds(r->actor.role, PAG_ROLE_RELEASER)) {
-        pag_rest_problem(r, PAG_PROBLEM_FORBIDDEN, "Publishing needs the role releaser.");
     } else {
         pag_app_publish(&r->call, id, out);
     }
