@@ -73,6 +73,8 @@ struct pag_http_route {
     void (*handle)(struct pag_http_request *req); /* replies now or later, exactly once, on this thread */
 };
 
+struct pag_http_reply;
+
 struct pag_http_config {
     const struct pag_http_route *routes;
     size_t route_n;
@@ -82,6 +84,16 @@ struct pag_http_config {
      * kept connections.
      */
     unsigned (*admit)(struct pag_http_request *req);
+    /*
+     * Shows a refusal by the core itself (no such path or method, limits, bytes that are no request) in the
+     * listener's own way: may set content_type, body, etag and header, keeping what header holds already.
+     * body comes as a sentence, or empty for a refusal by admit. No route, and no user, when it did not come
+     * so far. NULL: plain text.
+     */
+    void (*refusal)(struct pag_http_request *req, struct pag_http_reply *reply);
+    /* Called when a reply begins, with its status and the microseconds since the head was complete. May be
+     * NULL. */
+    void (*answered)(const struct pag_http_request *req, unsigned status, uint64_t us);
     void *ctx;
     struct pag_tls *tls;   /* NULL: plain */
     const char *spool_dir; /* for PAG_BODY_FILE */

@@ -312,8 +312,8 @@ static void refuse_route(struct pag_http_exchange *ex, unsigned allow)
         }
     }
     struct pag_http_header header = { pag_span_str("Allow"), pag_span_of(list, n) };
-    pag_http_reply(&ex->req, &(struct pag_http_reply){
-                                 .status = 405, .header = &header, .header_n = 1, .close = !keep });
+    pag_http_refuse_with(
+        ex, &(struct pag_http_reply){ .status = 405, .header = &header, .header_n = 1, .close = !keep });
 }
 
 /* A whole head is there: parse, route, admission, then the body's limits. */
@@ -329,6 +329,7 @@ static void open_request(struct pag_http_conn *c, size_t head_n)
     unsigned allow = 0;
     pag_http_count(&c->l->n.requests, 1);
     c->in_at += head_n;
+    ex->started_us = config->answered != NULL ? pag_http_now_us() : 0;
     if (pag_http_parse_head(head, &ex->req, &ex->meta, &no) != PAG_OK) {
         pag_http_refuse(ex, no.status, no.what, false);
         return;

@@ -60,6 +60,7 @@ struct pag_http_exchange {
     EVP_MD_CTX *hash; /* PAG_BODY_FILE */
     uint8_t *held;    /* input buffer with this request's head, when the connection has got a new one */
     uint64_t window_bytes;
+    uint64_t started_us; /* 0: nobody asked for it */
     struct pag_http_out out;
     bool replied;
 };
@@ -167,6 +168,10 @@ const struct pag_http_route *pag_http_router_find(const struct pag_http_router *
                                                   struct pag_http_request *req, unsigned *allow);
 
 /* ---- http_reply.c ---- */
+/* CLOCK_MONOTONIC; cached clocks are too coarse to measure an answer. */
+uint64_t pag_http_now_us(void);
+/* Sends a refusal by the core itself as the listener shows them. */
+void pag_http_refuse_with(struct pag_http_exchange *ex, struct pag_http_reply *reply);
 /* Refusal by the core itself: text/plain, or no body when what is NULL. Closes unless keep. */
 void pag_http_refuse(struct pag_http_exchange *ex, unsigned status, const char *what, bool keep);
 /* Head for a reply whose body has content_n bytes. extra: more fields or NULL. False: no memory or bad field.

@@ -1,4 +1,5 @@
 #include <string.h>
+#include <time.h>
 
 #include "core/bytes.h"
 #include "host/http_priv.h"
@@ -201,6 +202,25 @@ static void build_broken(struct pag_http_exchange *ex)
     pag_log_error(ex->conn->l->http->config.log, "http.reply_broken", PAG_F_SPAN("path", ex->req.path));
 }
 
+uint64_t pag_http_now_us(void)
+{
+    struct timespec now = { 0, 0 };
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* The status is read from what is sent, because a condition may have changed it on the way. */
+static void tell_answered(const struct pag_http_exchange *ex)
+{
+    const struct pag_http_config *config = &ex->conn->l->http->config;
+    if (config->answered != NULL && ex->started_us != 0) {
+        const uint8_t *digit = ex->out.part[0].p + sizeof("HTTP/1.1 ") - 1;
+        unsigned status =
+            (unsigned)(digit[0] - '0') * 100 + (unsigned)(digit[1] - '0') * 10 + (unsigned)(digit[2] - '0');
+        config->answered(&ex->req, status, pag_http_now_us() - ex->started_us);
+    }
+}
+
 void pag_http_reply_begin(struct pag_http_exchange *ex)
 {
     struct pag_http_conn *c = ex->conn;
@@ -212,6 +232,7 @@ void pag_http_reply_begin(struct pag_http_exchange *ex)
     }
     uint8_t digit = out->part[0].p[sizeof("HTTP/1.1 ") - 1];
     pag_http_count(&c->l->n.status_class[digit - '0'], 1);
+    tell_answered(ex);
     out->total += out->part[0].n + out->part[1].n;
     c->phase = c->gone ? PHASE_CLOSED : PHASE_SEND;
     if (!c->gone) {
@@ -256,5 +277,14 @@ void pag_http_refuse(struct pag_http_exchange *ex, unsigned status, const char *
         reply.body = pag_span_str(text);
         reply.content_type = "text/plain";
     }
-    pag_http_reply(&ex->req, &reply);
+    pag_http_refuse_with(ex, &reply);
+}
+
+void pag_http_refuse_with(struct pag_http_exchange *ex, struct pag_http_reply *reply)
+{
+    const struct pag_http_config *config = &ex->conn->l->http->config;
+    if (config->refusal != NULL) {
+        config->refusal(&ex->req, reply);
+    }
+    pag_http_reply(&ex->req, reply);
 }

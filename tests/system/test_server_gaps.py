@@ -259,3 +259,29 @@ def test_a_sent_command_without_a_result_is_repeated_at_a_check(server_mqtt):
     time.sleep(11)
     assert 6 not in check(device)
     assert len(events(server, "command.sent", device)) == 1
+
+
+# -- refusals by the HTTP core -----------------------------------------------------------------------------
+
+
+def problem(reply, status, code):
+    assert reply.status == status, (reply.status, reply.body)
+    assert reply.header("Content-Type") == "application/problem+json"
+    assert reply.json["code"] == code and reply.json["status"] == status and reply.json["help"]
+
+
+def test_the_core_refuses_in_the_words_of_the_api(server):
+    reply = server.call("DELETE", "/status")
+    problem(reply, 405, "method-not-allowed")
+    assert reply.header("Allow") == "GET, HEAD"
+    problem(server.call("PUT", "/products/meter/trust-sets/1", b"x" * 100000, {"Content-Type": "application/cose"}), 413,
+            "too-large")
+    problem(server.call("PUT", "/releases/rel_0/images/firmware", b"x", {"Authorization": "Bearer pgt_no"}), 401,
+            "unauthenticated")
+    problem(server.call("GET", "/status", headers={"X-Long": "x" * 20000}), 431, "bad-request")
+    assert server.console_request("HEAD", "/api/v1/nothing/at/all").body == b""
+
+
+def test_devices_still_hear_nothing_but_the_status(server):
+    reply = server.device_request("GET", "/v1/check")
+    assert reply.status == 405 and reply.body == b"" and reply.header("Allow") == "POST"

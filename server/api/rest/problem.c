@@ -74,7 +74,8 @@ struct pag_span pag_problem_render(struct pag_arena *arena, const struct pag_pro
     json_t *o = json_object();
     json_object_set_new(o, "type", json_sprintf("urn:pagurus:problem:%s", row->code));
     json_object_set_new(o, "title", json_string(row->title));
-    json_object_set_new(o, "status", json_integer(row->status));
+    json_object_set_new(o, "status",
+                        json_integer(p->status != 0 ? (json_int_t)p->status : (json_int_t)row->status));
     json_object_set_new(o, "detail", pag_json_str(p->detail != NULL ? p->detail : row->title));
     json_object_set_new(o, "code", json_string(row->code));
     json_object_set_new(o, "request_id", pag_json_str(request_id));
@@ -112,6 +113,70 @@ void pag_problem_send(struct pag_http_request *req, enum pag_problem_code code, 
 {
     struct pag_problem p = { .code = code, .detail = detail };
     pag_problem_reply(req, &p);
+}
+
+static enum pag_problem_code code_of_status(unsigned status)
+{
+    switch (status) {
+    case 401:
+        return PAG_PROBLEM_UNAUTHENTICATED;
+    case 403:
+        return PAG_PROBLEM_FORBIDDEN;
+    case 404:
+        return PAG_PROBLEM_NOT_FOUND;
+    case 405:
+        return PAG_PROBLEM_METHOD_NOT_ALLOWED;
+    case 413:
+        return PAG_PROBLEM_TOO_LARGE;
+    case 503:
+        return PAG_PROBLEM_BUSY;
+    case 507:
+        return PAG_PROBLEM_DISK_FULL;
+    default:
+        return status >= 500 ? PAG_PROBLEM_INTERNAL : PAG_PROBLEM_BAD_REQUEST;
+    }
+}
+
+/* The core's sentences end in a line break and begin small. */
+static const char *detail_of(struct pag_http_request *req, struct pag_span text)
+{
+    size_t n = text.n;
+    while (n > 0 && text.p[n - 1] == '\n') {
+        n--;
+    }
+    return n > 0
+               ? pag_arena_printf(req->arena, "The request was refused: %.*s.", (int)n, (const char *)text.p)
+               : NULL;
+}
+
+void pag_problem_refusal(struct pag_http_request *req, struct pag_http_reply *reply)
+{
+    static const char *const names[][2] = { { "Cache-Control", "no-store" },
+                                            { "X-Content-Type-Options", "nosniff" },
+                                            { "WWW-Authenticate", "Bearer" },
+                                            { "Retry-After", "5" } };
+    const struct pag_problem p = { .code = code_of_status(reply->status),
+                                   .status = reply->status,
+                                   .detail = detail_of(req, reply->body) };
+    struct pag_span body = pag_problem_render(req->arena, &p, pag_api_request_id(req));
+    struct pag_http_header *header = pag_arena_alloc(req->arena, (reply->header_n + 5) * sizeof *header);
+    if (body.p == NULL || header == NULL) {
+        return; /* as it is */
+    }
+    size_t n = reply->header_n;
+    for (size_t i = 0; i < n; i++) {
+        header[i] = reply->header[i];
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool wanted = i < 2 || (i == 2 && reply->status == 401) || (i == 3 && reply->status == 503);
+        if (wanted) {
+            header[n++] = (struct pag_http_header){ pag_span_str(names[i][0]), pag_span_str(names[i][1]) };
+        }
+    }
+    reply->header = header;
+    reply->header_n = n;
+    reply->body = body;
+    reply->content_type = "application/problem+json";
 }
 
 enum pag_problem_code pag_problem_of(enum pag_err err)

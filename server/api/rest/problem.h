@@ -59,6 +59,7 @@ struct pag_problem {
     const char *help;   /* NULL: the code's own */
     struct pag_problem_error error[PAG_PROBLEM_ERRORS_MAX];
     size_t error_n;
+    unsigned status;  /* when it is not the code's own; 0: it is */
     uint32_t retry_s; /* Retry-After for rate-limited and busy; 0: 5 s */
 };
 
@@ -74,6 +75,9 @@ struct pag_span pag_problem_render(struct pag_arena *arena, const struct pag_pro
 void pag_problem_reply(struct pag_http_request *req, const struct pag_problem *p);
 /* The same with only a code and a sentence. detail is copied. */
 void pag_problem_send(struct pag_http_request *req, enum pag_problem_code code, const char *detail);
+
+/* pag_http_config.refusal of the REST listener: the HTTP core's own refusals as problems. */
+void pag_problem_refusal(struct pag_http_request *req, struct pag_http_reply *reply);
 
 /* Code that fits an error of a use-case that has no better one. */
 enum pag_problem_code pag_problem_of(enum pag_err err);

@@ -468,6 +468,7 @@ enum pag_err pag_api_console_listener(struct pag_api *api, struct pag_http_confi
     config->routes = api->rest->http;
     config->route_n = api->rest->n;
     config->admit = admit;
+    config->refusal = pag_problem_refusal;
     config->ctx = api;
     return PAG_OK;
 }
