@@ -3,10 +3,12 @@
 #include "core/bytes.h"
 #include "sim/options.h"
 
+_Static_assert(PAG_SIM_LOOP + 1 == PAG_SIM_FAULT_COUNT, "the faults of legacy devices come last");
+
 static const char *const words[PAG_SIM_FAULT_COUNT] = {
     [PAG_SIM_FAULT_NONE] = "none",       [PAG_SIM_POWER_CUT] = "power-cut", [PAG_SIM_CORRUPT] = "corrupt",
     [PAG_SIM_CRASH] = "crash",           [PAG_SIM_FOREIGN] = "foreign",     [PAG_SIM_UNTRUSTED] = "untrusted",
-    [PAG_SIM_WRONG_CHIP] = "wrong-chip",
+    [PAG_SIM_WRONG_CHIP] = "wrong-chip", [PAG_SIM_AHEAD] = "ahead",         [PAG_SIM_LOOP] = "loop",
 };
 
 const char *pag_sim_fault_word(enum pag_sim_fault fault)
@@ -14,53 +16,64 @@ const char *pag_sim_fault_word(enum pag_sim_fault fault)
     return words[fault];
 }
 
-static enum pag_err parse_one(struct pag_span item, uint32_t devices, uint32_t fault[PAG_SIM_FAULT_COUNT])
+/* A number, or a share of all. */
+static enum pag_err parse_count(struct pag_span number, uint32_t all, uint32_t *out)
 {
-    const size_t eq = pag_span_find(item, 0, '=');
-    if (eq == item.n || eq + 1 == item.n) {
-        return PAG_E_SYNTAX;
-    }
-    struct pag_span number = pag_span_of(item.p + eq + 1, item.n - eq - 1);
-    const bool share = number.p[number.n - 1] == '%';
+    const bool share = number.n > 0 && number.p[number.n - 1] == '%';
     uint32_t n = 0;
     number.n -= share ? 1 : 0;
     if (pag_parse_u32(number, &n) != PAG_OK || (share && n > 100)) {
         return PAG_E_SYNTAX;
     }
     if (share) {
-        const uint32_t part = (uint32_t)((uint64_t)devices * n / 100);
+        const uint32_t part = (uint32_t)((uint64_t)all * n / 100);
         n = n > 0 && part == 0 ? 1 : part;
     }
-    for (int f = PAG_SIM_POWER_CUT; f < PAG_SIM_FAULT_COUNT; f++) {
+    *out = n;
+    return PAG_OK;
+}
+
+static enum pag_err parse_one(struct pag_span item, uint32_t natives, uint32_t legacy,
+                              uint32_t fault[PAG_SIM_FAULT_COUNT])
+{
+    const size_t eq = pag_span_find(item, 0, '=');
+    if (eq == item.n || eq + 1 == item.n) {
+        return PAG_E_SYNTAX;
+    }
+    for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_FAULT_COUNT; f++) {
         if (pag_span_eq_str(pag_span_of(item.p, eq), words[f])) {
-            fault[f] = n;
-            return PAG_OK;
+            return parse_count(pag_span_of(item.p + eq + 1, item.n - eq - 1),
+                               f == PAG_SIM_LOOP ? legacy : natives, &fault[f]);
         }
     }
     return PAG_E_NOT_FOUND;
 }
 
-enum pag_err pag_sim_faults_parse(const char *text, uint32_t devices, uint32_t fault[PAG_SIM_FAULT_COUNT])
+enum pag_err pag_sim_faults_parse(const char *text, uint32_t natives, uint32_t legacy,
+                                  uint32_t fault[PAG_SIM_FAULT_COUNT])
 {
     const struct pag_span all = pag_span_str(text);
     for (size_t at = 0; at < all.n;) {
         const size_t end = pag_span_find(all, at, ',');
-        const enum pag_err err = parse_one(pag_span_of(all.p + at, end - at), devices, fault);
+        const enum pag_err err = parse_one(pag_span_of(all.p + at, end - at), natives, legacy, fault);
         if (err != PAG_OK) {
             return err;
         }
         at = end + 1;
     }
     uint64_t sum = 0;
-    for (int f = PAG_SIM_POWER_CUT; f < PAG_SIM_FAULT_COUNT; f++) {
+    for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_LOOP; f++) {
         sum += fault[f];
     }
-    return sum <= devices ? PAG_OK : PAG_E_RANGE;
+    return sum <= natives && fault[PAG_SIM_LOOP] <= legacy ? PAG_OK : PAG_E_RANGE;
 }
 
-enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], uint32_t i)
+enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], bool legacy, uint32_t i)
 {
-    for (int f = PAG_SIM_POWER_CUT; f < PAG_SIM_FAULT_COUNT; f++) {
+    if (legacy) {
+        return i < fault[PAG_SIM_LOOP] ? PAG_SIM_LOOP : PAG_SIM_FAULT_NONE;
+    }
+    for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_LOOP; f++) {
         if (i < fault[f]) {
             return (enum pag_sim_fault)f;
         }

@@ -45,6 +45,10 @@ enum pag_err pag_sim_flash_burn(struct pag_sim_flash *f, enum pag_area area, str
  * before. */
 enum pag_err pag_sim_flash_share(struct pag_sim_flash *f, struct pag_sim_flash *from, enum pag_area area);
 
+/* Calls visit for each sector that is not erased, area by area. PAG_E_NO_MEMORY. */
+enum pag_err pag_sim_flash_each(struct pag_sim_flash *f, void (*visit)(void *ctx, struct pag_sim_sector *s),
+                                void *ctx);
+
 /* What the firmware in a slot is. */
 struct pag_sim_sketch {
     uint32_t bytes;                    /* walked from its own headers; 0: no image there */

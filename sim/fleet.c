@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "sim/saved.h"
 
 static const char *const outcome_words[PAG_SIM_OUTCOME_COUNT] = {
     [PAG_SIM_WAITING] = "waiting", [PAG_SIM_CONFIRMED] = "confirmed", [PAG_SIM_REVERTED] = "reverted",
@@ -61,12 +62,14 @@ enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
     case PAG_SIM_CORRUPT:
         return PAG_SIM_CONFIRMED;
     case PAG_SIM_CRASH:
+    case PAG_SIM_LOOP:
         return PAG_SIM_REVERTED;
     case PAG_SIM_FOREIGN:
         return PAG_SIM_DENIED;
     case PAG_SIM_UNTRUSTED:
     case PAG_SIM_WRONG_CHIP:
         return PAG_SIM_REFUSED;
+    case PAG_SIM_AHEAD: /* a server that knows its sequence does not even offer */
     case PAG_SIM_FAULT_COUNT:
         break;
     }
@@ -75,6 +78,10 @@ enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
 
 bool pag_sim_device_settled(const struct pag_sim_device *d)
 {
+    if (d->fault == PAG_SIM_AHEAD) {
+        return (d->outcome == PAG_SIM_WAITING || d->outcome == PAG_SIM_REFUSED) &&
+               d->readings_before + d->readings_after >= SETTLED_READINGS;
+    }
     if (d->outcome != pag_sim_expected(d->fault)) {
         return false;
     }
@@ -82,32 +89,58 @@ bool pag_sim_device_settled(const struct pag_sim_device *d)
                                         : d->readings_after >= SETTLED_READINGS;
 }
 
-static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_device *d, uint32_t index)
+/* What was kept, or what the factory writes. */
+static enum pag_err fill_flash(struct pag_sim_world *world, struct pag_sim_device *d,
+                               struct pag_sim_sector **cache)
 {
     const struct pag_sim_options *o = world->options;
+    if (d->saved != NULL) {
+        return pag_sim_saved_flash(o->saved, d->saved, cache, &d->flash);
+    }
+    return d == world->device
+               ? pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n))
+               : pag_sim_flash_share(&d->flash, &world->device->flash, PAG_AREA_SLOT_A);
+}
+
+static void name_device(struct pag_sim_device *d)
+{
+    const struct pag_sim_options *o = d->world->options;
     const uint32_t natives = o->devices - o->legacy;
+    if (o->saved != NULL) {
+        d->saved = &o->saved->device[d->index];
+        d->fault = d->saved->fault;
+        (void)pag_text_copy(d->mac, sizeof(d->mac), d->saved->mac);
+        (void)pag_text_copy(d->id, sizeof(d->id), d->saved->id);
+        return;
+    }
+    d->fault = pag_sim_fault_of(o->fault, d->kind == PAG_SIM_LEGACY,
+                                d->kind == PAG_SIM_LEGACY ? d->index - natives : d->index);
+    /* Espressif's prefix; the rest is the seed's and the device's. */
+    (void)snprintf(d->mac, sizeof(d->mac), "5ccf7f%06x",
+                   (unsigned)((o->seed * 65536U + d->index) & 0xFFFFFF));
+    memcpy(d->id, d->mac, sizeof(d->mac));
+}
+
+static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_device *d, uint32_t index,
+                                struct pag_sim_sector **cache)
+{
+    const struct pag_sim_options *o = world->options;
     *d = (struct pag_sim_device){
         .world = world, .index = index, .state = "off", .before = o->sketch, .now = o->sketch
     };
-    d->kind = index < natives ? PAG_SIM_NATIVE : PAG_SIM_LEGACY;
-    d->fault = d->kind == PAG_SIM_NATIVE ? pag_sim_fault_of(o->fault, index) : PAG_SIM_FAULT_NONE;
-    /* Espressif's prefix; the rest is the seed's and the device's. */
-    (void)snprintf(d->mac, sizeof(d->mac), "5ccf7f%06x", (unsigned)((o->seed * 65536U + index) & 0xFFFFFF));
-    memcpy(d->id, d->mac, sizeof(d->mac));
+    d->kind = index < o->devices - o->legacy ? PAG_SIM_NATIVE : PAG_SIM_LEGACY;
+    name_device(d);
     const uint32_t areas[PAG_AREA_COUNT] = {
         [PAG_AREA_JOURNAL] = 2 * PAG_SIM_SECTOR, [PAG_AREA_TRUST] = 2 * PAG_SIM_SECTOR,
         [PAG_AREA_CONFIG] = 2 * PAG_SIM_SECTOR,  [PAG_AREA_SLOT_A] = o->slot_bytes,
         [PAG_AREA_SLOT_B] = o->slot_bytes,
     };
     enum pag_err err = pag_sim_flash_init(&d->flash, world->pool, areas);
-    if (err == PAG_OK) {
-        err = d == world->device
-                  ? pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n))
-                  : pag_sim_flash_share(&d->flash, &world->device->flash, PAG_AREA_SLOT_A);
-    }
+    err = err == PAG_OK ? fill_flash(world, d, cache) : err;
     if (err == PAG_OK) {
         err = d->kind == PAG_SIM_NATIVE ? pag_sim_native_init(d) : pag_sim_legacy_init(d);
     }
+    d->saved = NULL;
     return err;
 }
 
@@ -193,6 +226,23 @@ static void on_tick(struct pag_loop *loop, struct pag_timer *t)
 
 /* ---- a world ---- */
 
+static enum pag_err devices_init(struct pag_sim_world *world, uint32_t first, uint32_t n)
+{
+    const struct pag_sim_saved *saved = world->options->saved;
+    struct pag_sim_sector **cache =
+        calloc((saved != NULL ? saved->sector_n : 0) + 1U, sizeof(struct pag_sim_sector *));
+    enum pag_err err = cache != NULL ? PAG_OK : PAG_E_NO_MEMORY;
+    for (uint32_t i = 0; i < n && err == PAG_OK; i++) {
+        world->device_n++; /* also a device that failed half way is freed */
+        err = device_init(world, &world->device[i], first + i, cache);
+    }
+    if (cache != NULL && saved != NULL) {
+        pag_sim_saved_forget(saved, cache, world->pool);
+    }
+    free(cache);
+    return err;
+}
+
 enum pag_err pag_sim_world_init(struct pag_sim_world *world, const struct pag_sim_options *options,
                                 uint32_t first, uint32_t n)
 {
@@ -206,12 +256,9 @@ enum pag_err pag_sim_world_init(struct pag_sim_world *world, const struct pag_si
         return PAG_E_NO_MEMORY;
     }
     pag_sim_net_init(&world->net, world->loop);
-    for (uint32_t i = 0; i < n; i++) {
-        world->device_n++; /* also a device that failed half way is freed */
-        const enum pag_err err = device_init(world, &world->device[i], first + i);
-        if (err != PAG_OK) {
-            return err;
-        }
+    const enum pag_err err = devices_init(world, first, n);
+    if (err != PAG_OK) {
+        return err;
     }
     world->tick = (struct pag_timer){ .on_fire = on_tick, .ctx = world };
     pag_loop_timer(world->loop, &world->tick, 0);

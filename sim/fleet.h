@@ -30,6 +30,7 @@ enum pag_sim_outcome {
 const char *pag_sim_outcome_word(enum pag_sim_outcome outcome);
 
 struct pag_sim_world;
+struct pag_sim_saved_device; /* sim/saved.h */
 
 enum { PAG_SIM_CONNS_MAX = 4, PAG_SIM_SESSIONS = 2 }; /* of one device at a time */
 
@@ -44,6 +45,7 @@ struct pag_sim_device {
     struct pag_timer timer;
     struct pag_sim_conn *conn[PAG_SIM_CONNS_MAX]; /* open ones; NULL: free */
     SSL_SESSION *session[PAG_SIM_SESSIONS];       /* in RAM: to resume with the server, with the broker */
+    const struct pag_sim_saved_device *saved;     /* while it is made: what an earlier run left; else NULL */
     void *body;                                   /* struct native or legacy; of native.c or legacy.c */
     const char *state;                            /* word for the table */
     /* what it boots: at the start, and now */
@@ -99,6 +101,9 @@ void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summa
 /* ---- one device; the two kinds fill these in ---- */
 enum pag_err pag_sim_native_init(struct pag_sim_device *d); /* arms its timer */
 void pag_sim_native_free(struct pag_sim_device *d);
+/* Fills in what is not in flash; it points into d. */
+void pag_sim_native_save(const struct pag_sim_device *d, struct pag_sim_saved_device *out);
+void pag_sim_legacy_save(const struct pag_sim_device *d, struct pag_sim_saved_device *out);
 enum pag_err pag_sim_legacy_init(struct pag_sim_device *d);
 void pag_sim_legacy_free(struct pag_sim_device *d);
 

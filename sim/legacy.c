@@ -8,6 +8,7 @@
 #include "core/native.h"
 #include "sim/board.h"
 #include "sim/httpupdate.h"
+#include "sim/saved.h"
 
 /*
  * A device whose sketch uses ESP8266httpUpdate and a plain MQTT client: enrols once for a certificate, asks
@@ -54,6 +55,9 @@ struct legacy {
     uint8_t *body;
     struct pag_sim_update_head head;
     uint32_t body_n;
+    uint32_t losses;
+    uint8_t *old; /* of PAG_SIM_LOOP: the sketch that comes back again and again */
+    uint32_t old_n;
     /* enrolment */
     struct pag_httpc http;
     uint8_t certificate[DER_MAX], key[DER_MAX];
@@ -308,6 +312,8 @@ static void no_update(struct pag_sim_device *d)
     if (l->to_confirm) {
         l->to_confirm = false;
         pag_sim_device_outcome(d, PAG_SIM_CONFIRMED);
+    } else if (l->losses > 0) {
+        pag_sim_device_outcome(d, PAG_SIM_REVERTED); /* the server gave up */
     }
     close_all(d);
     go(d, LEGACY_IDLE, d->world->options->poll_s * 1000);
@@ -359,6 +365,16 @@ static enum pag_sim_update install(struct pag_sim_device *d)
     return written ? PAG_SIM_UPDATE_GO : PAG_SIM_UPDATE_ERROR_MAGIC;
 }
 
+/* The new sketch dies before it has said a word, and what boots at last is the old one, flashed again. */
+static void lose_it(struct pag_sim_device *d)
+{
+    struct legacy *l = d->body;
+    if (pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(l->old, l->old_n)) == PAG_OK) {
+        (void)pag_sim_flash_sketch(&d->flash, PAG_AREA_SLOT_A, &d->now);
+        l->losses++;
+    }
+}
+
 static void do_body(struct pag_sim_device *d)
 {
     struct legacy *l = d->body;
@@ -382,6 +398,9 @@ static void do_body(struct pag_sim_device *d)
     }
     close_all(d);
     d->resets++;
+    if (d->fault == PAG_SIM_LOOP) {
+        lose_it(d);
+    }
     l->to_confirm = memcmp(d->now.sha256, d->before.sha256, sizeof(d->now.sha256)) != 0;
     go(d, LEGACY_RESTART, RESTART_MS);
 }
@@ -507,6 +526,45 @@ static void on_timer(struct pag_loop *loop, struct pag_timer *t)
     pag_loop_timer(loop, t, STEP_MS);
 }
 
+/* What an earlier run left. */
+static enum pag_err resume(struct pag_sim_device *d)
+{
+    struct legacy *l = d->body;
+    const struct pag_sim_saved_device *s = d->saved;
+    if (s->certificate.n > sizeof(l->certificate) || s->key.n > sizeof(l->key)) {
+        return PAG_E_RANGE;
+    }
+    memcpy(l->certificate, s->certificate.p, s->certificate.n);
+    memcpy(l->key, s->key.p, s->key.n);
+    l->certificate_n = s->certificate.n;
+    l->key_n = s->key.n;
+    l->mqtt_port = s->mqtt_port;
+    const enum pag_err err = pag_text_copy(l->mqtt_host, sizeof(l->mqtt_host), s->mqtt_host);
+    if (err != PAG_OK || pag_sim_flash_sketch(&d->flash, PAG_AREA_SLOT_A, &d->now) != PAG_OK) {
+        return PAG_E_RANGE;
+    }
+    d->before = d->now;
+    return PAG_OK;
+}
+
+void pag_sim_legacy_save(const struct pag_sim_device *d, struct pag_sim_saved_device *out)
+{
+    const struct legacy *l = d->body;
+    out->certificate = pag_span_of(l->certificate, l->certificate_n);
+    out->key = pag_span_of(l->key, l->certificate_n > 0 ? l->key_n : 0); /* of an enrolment that ended well */
+    out->mqtt_host = pag_span_str(l->mqtt_host);
+    out->mqtt_port = l->mqtt_port;
+}
+
+static enum pag_err keep_old(struct pag_sim_device *d)
+{
+    struct legacy *l = d->body;
+    l->old_n = d->now.bytes;
+    l->old = malloc(l->old_n);
+    return l->old != NULL ? pag_sim_flash_read(&d->flash, PAG_AREA_SLOT_A, 0, l->old, l->old_n)
+                          : PAG_E_NO_MEMORY;
+}
+
 enum pag_err pag_sim_legacy_init(struct pag_sim_device *d)
 {
     struct legacy *l = calloc(1, sizeof(*l));
@@ -517,11 +575,14 @@ enum pag_err pag_sim_legacy_init(struct pag_sim_device *d)
     pag_sim_board_init(&l->port, d);
     pag_httpc_init(&l->http, &l->port);
     pag_mqttc_init(&l->mqtt, &l->port);
-    const bool enrolls = !d->world->options->legacy_plain && d->world->options->claim != NULL;
+    enum pag_err err = d->saved != NULL ? resume(d) : PAG_OK;
+    err = err == PAG_OK && d->fault == PAG_SIM_LOOP ? keep_old(d) : err;
+    const bool enrolls =
+        !d->world->options->legacy_plain && d->world->options->claim != NULL && l->certificate_n == 0;
     go(d, enrolls ? LEGACY_ENROLL : LEGACY_IDLE, pag_sim_random(d->world, 1000));
     d->timer = (struct pag_timer){ .on_fire = on_timer, .ctx = d };
     pag_loop_timer(d->world->loop, &d->timer, 1 + d->index % 1000);
-    return PAG_OK;
+    return err;
 }
 
 void pag_sim_legacy_free(struct pag_sim_device *d)
@@ -533,6 +594,7 @@ void pag_sim_legacy_free(struct pag_sim_device *d)
     close_all(d);
     pag_mqttc_close(&l->mqtt, true);
     pag_sim_board_cut(d);
+    free(l->old);
     free(l);
     d->body = NULL;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "host/clock.h"
+#include "sim/saved.h"
 #include "sim/table.h"
 
 enum { EXIT_LATE = 1, EXIT_USAGE = 2, EXIT_START = 3, SHOW_MS = 1000 };
@@ -93,6 +94,16 @@ static int report(const struct pag_sim_world *world, const struct pag_sim_option
     return err == PAG_OK ? 0 : EXIT_START;
 }
 
+static int keep(struct pag_sim_world *world, const struct pag_sim_options *o)
+{
+    struct pag_fail why = { 0 };
+    if (pag_sim_saved_write(o->devices_file, o, world, &why) == PAG_OK) {
+        return 0;
+    }
+    (void)fprintf(stderr, "pagurus-sim: cannot write %s: %s\n", o->devices_file, why.what);
+    return EXIT_START;
+}
+
 static int run(const struct pag_sim_options *o)
 {
     struct pag_sim_world *world = calloc(o->threads, sizeof(*world));
@@ -114,6 +125,10 @@ static int run(const struct pag_sim_options *o)
     if (err == PAG_OK && o->json) {
         const int written = report(world, o, (double)(clock.now_ms(clock.ctx) - began) / 1000.0);
         code = written != 0 ? written : code;
+    }
+    if (err == PAG_OK && o->devices_file != NULL) {
+        const int kept = keep(world, o);
+        code = kept != 0 ? kept : code;
     }
     for (uint32_t i = 0; i < o->threads; i++) {
         pag_sim_world_free(&world[i]);

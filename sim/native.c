@@ -13,6 +13,7 @@
 #include "core/trust.h"
 #include "host/crypto.h"
 #include "sim/board.h"
+#include "sim/saved.h"
 #include "sim/stranger.h"
 
 /*
@@ -26,6 +27,7 @@ enum {
     STEPS_AT_ONCE = 8, /* of one device before the others get their turn */
     RESETS_MAX = 60,   /* a loop of resets ends here */
     DER_MAX = 1024,
+    LATE_SEQUENCE = 1000000000, /* higher than any release a server gets to */
 };
 
 struct native {
@@ -35,6 +37,8 @@ struct native {
     uint8_t scratch[PAG_AGENT_SCRATCH_BYTES] __attribute__((aligned(8)));
     struct pag_boot boot;
     bool is_on;
+    bool is_resumed; /* from an earlier run: what it ran is known when it has booted */
+    size_t foreign_certificate_n, foreign_key_n;
     bool crash_now;
     bool cut_armed;     /* the power cut of its life was planned */
     bool corrupt_armed; /* so was the corruption */
@@ -197,6 +201,10 @@ static void boot(struct pag_sim_device *d)
     if (err == PAG_OK) {
         err = pag_sim_flash_sketch(&d->flash, active_area(n), &d->now);
     }
+    if (err == PAG_OK && n->is_resumed) {
+        d->before = d->now;
+        n->is_resumed = false;
+    }
     if (err == PAG_OK) {
         memcpy(n->settings.version, d->now.version, sizeof(n->settings.version));
         err = pag_agent_init(&n->agent, &n->port, &n->settings,
@@ -298,9 +306,13 @@ static enum pag_err seal_factory(struct pag_sim_device *d)
     uint8_t bytes[PAG_SLOT_FACTORY_BYTES];
     struct pag_buf record = { bytes, 0, sizeof(bytes) };
     struct pag_slot slot = { .factory = true, .size = d->before.bytes };
+    slot.sequence = d->fault == PAG_SIM_AHEAD ? LATE_SEQUENCE : 0;
     memcpy(slot.digest, d->before.sha256, sizeof(slot.digest));
-    const enum pag_err err = pag_slot_factory_put(&slot, &record);
+    enum pag_err err = pag_slot_factory_put(&slot, &record);
     const uint32_t last = (d->flash.area_sectors[PAG_AREA_SLOT_A] - 1) * PAG_SIM_SECTOR;
+    if (err == PAG_OK) { /* it may be shared with a device that was sealed before */
+        err = pag_sim_flash_erase(&d->flash, PAG_AREA_SLOT_A, last, PAG_SIM_SECTOR);
+    }
     return err == PAG_OK ? pag_sim_flash_program(&d->flash, PAG_AREA_SLOT_A, last, pag_buf_span(&record))
                          : err;
 }
@@ -332,9 +344,56 @@ static enum pag_err make_foreign(struct pag_sim_device *d)
     struct pag_buf certificate = { n->foreign_certificate, 0, DER_MAX };
     struct pag_buf key = { n->foreign_key, 0, DER_MAX };
     const enum pag_err err = pag_sim_board_foreign(d->mac, &certificate, &key);
+    n->foreign_certificate_n = certificate.n;
+    n->foreign_key_n = key.n;
     n->settings.certificate = pag_buf_span(&certificate);
     n->settings.key = pag_buf_span(&key);
     return err;
+}
+
+static enum pag_err make_new(struct pag_sim_device *d)
+{
+    enum pag_err err = seal_factory(d);
+    if (err == PAG_OK && d->fault == PAG_SIM_UNTRUSTED) {
+        err = make_untrusting(d);
+    }
+    if (err == PAG_OK && d->fault == PAG_SIM_FOREIGN) {
+        err = make_foreign(d);
+    }
+    return err;
+}
+
+static enum pag_err resume(struct pag_sim_device *d)
+{
+    struct native *n = d->body;
+    const struct pag_sim_saved_device *s = d->saved;
+    if (s->certificate.n > DER_MAX || s->key.n > DER_MAX) {
+        return PAG_E_RANGE;
+    }
+    n->is_resumed = true;
+    if (s->pin.n == sizeof(n->settings.trust_pin)) {
+        n->settings.has_trust_pin = true;
+        memcpy(n->settings.trust_pin, s->pin.p, s->pin.n);
+    }
+    if (s->key.n > 0) {
+        memcpy(n->foreign_certificate, s->certificate.p, s->certificate.n);
+        memcpy(n->foreign_key, s->key.p, s->key.n);
+        n->foreign_certificate_n = s->certificate.n;
+        n->foreign_key_n = s->key.n;
+        n->settings.certificate = pag_span_of(n->foreign_certificate, s->certificate.n);
+        n->settings.key = pag_span_of(n->foreign_key, s->key.n);
+    }
+    return PAG_OK;
+}
+
+void pag_sim_native_save(const struct pag_sim_device *d, struct pag_sim_saved_device *out)
+{
+    const struct native *n = d->body;
+    if (d->fault == PAG_SIM_UNTRUSTED) {
+        out->pin = pag_span_of(n->settings.trust_pin, sizeof(n->settings.trust_pin));
+    }
+    out->certificate = pag_span_of(n->foreign_certificate, n->foreign_certificate_n);
+    out->key = pag_span_of(n->foreign_key, n->foreign_key_n);
 }
 
 enum pag_err pag_sim_native_init(struct pag_sim_device *d)
@@ -348,13 +407,7 @@ enum pag_err pag_sim_native_init(struct pag_sim_device *d)
     n->port.running_slot = running_slot;
     n->port.reboot = reboot;
     fill_settings(d);
-    enum pag_err err = seal_factory(d);
-    if (err == PAG_OK && d->fault == PAG_SIM_UNTRUSTED) {
-        err = make_untrusting(d);
-    }
-    if (err == PAG_OK && d->fault == PAG_SIM_FOREIGN) {
-        err = make_foreign(d);
-    }
+    const enum pag_err err = d->saved != NULL ? resume(d) : make_new(d);
     /* A fleet does not come up in the same millisecond. */
     const uint32_t spread_ms = 500 + 4 * d->world->options->devices;
     d->timer = (struct pag_timer){ .on_fire = on_timer, .ctx = d };

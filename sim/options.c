@@ -8,6 +8,7 @@
 #include "core/bytes.h"
 #include "core/image.h"
 #include "core/trust.h"
+#include "sim/saved.h"
 
 enum { FILE_MAX_BYTES = 16 << 20 };
 
@@ -24,6 +25,7 @@ enum option_key {
     OPT_IMAGE,
     OPT_SLOT,
     OPT_DEVICES,
+    OPT_DEVICES_FILE,
     OPT_LEGACY,
     OPT_LEGACY_URL,
     OPT_FAULTS,
@@ -53,6 +55,7 @@ static const struct option known[] = {
     { "image", required_argument, NULL, OPT_IMAGE },
     { "slot-bytes", required_argument, NULL, OPT_SLOT },
     { "devices", required_argument, NULL, OPT_DEVICES },
+    { "devices-file", required_argument, NULL, OPT_DEVICES_FILE },
     { "legacy", required_argument, NULL, OPT_LEGACY },
     { "legacy-url", required_argument, NULL, OPT_LEGACY_URL },
     { "faults", required_argument, NULL, OPT_FAULTS },
@@ -84,7 +87,20 @@ static const char usage[] =
     "  --devices N            default 10; --legacy M of them speak ESP8266httpUpdate\n"
     "  --legacy-url URL       default: SERVER/update/PRODUCT with a certificate; http:// is plain and "
     "without one\n"
-    "  --faults LIST          power-cut=N,corrupt=N,crash=N,foreign=N,untrusted=N,wrong-chip=N; N or N%\n"
+    "  --devices-file FILE    keeps the devices between runs: key, certificate, flash, fault; made when "
+    "there\n"
+    "                         is none, else the fleet is the one in it, and the claim code is not needed\n"
+    "  --faults LIST          WORD=N or WORD=N%, with commas between; of native devices:\n"
+    "                           power-cut   the power fails in its first download; confirms all the same\n"
+    "                           corrupt     a bit of its first download is flipped; confirms all the same\n"
+    "                           crash       the new image crashes or fails its self-test; goes back\n"
+    "                           foreign     its certificate is of another authority; is denied\n"
+    "                           untrusted   trusts another release key; refuses\n"
+    "                           wrong-chip  is another chip than it told the server; refuses\n"
+    "                           ahead       has run a later release: stays, and refuses what a replay "
+    "offers\n"
+    "                         of ESP8266httpUpdate devices:\n"
+    "                           loop        comes back with the old image every time; goes back\n"
     "  --profile NAME         quick (poll 5 s, reading 1 s), normal (300 s, 5 s), sleepy (3600 s, 60 s)\n"
     "  --poll S --reading-ms N   instead of the profile's\n"
     "  --seconds S            end after so long, default 120\n"
@@ -179,6 +195,7 @@ static enum pag_err take_profile(struct pag_sim_options *o, const char *name)
 /* What is kept until all words are read. */
 struct words {
     const char *faults, *hardware;
+    bool counts_given; /* --devices or --legacy */
     FILE *say;
 };
 
@@ -266,6 +283,9 @@ static enum pag_err take_text(struct pag_sim_options *o, int key, const char *va
         return read_file(value, &o->image, w->say);
     case OPT_LEGACY_URL:
         return take_legacy_url(o, value);
+    case OPT_DEVICES_FILE:
+        o->devices_file = value;
+        return PAG_OK;
     case OPT_FAULTS:
         w->faults = value;
         return PAG_OK;
@@ -285,6 +305,7 @@ static enum pag_err take_text(struct pag_sim_options *o, int key, const char *va
         o->report = value;
         return PAG_OK;
     default:
+        w->counts_given = w->counts_given || key == OPT_DEVICES || key == OPT_LEGACY;
         return take_number(o, key, value);
     }
 }
@@ -295,8 +316,48 @@ static enum pag_err complain(FILE *say, const char *what)
     return PAG_E_CONFIG;
 }
 
+/* The fleet in --devices-file, if there is one. */
+static enum pag_err take_saved(struct pag_sim_options *o, const struct words *w)
+{
+    struct pag_fail why = { 0 };
+    struct pag_sim_saved *saved = calloc(1, sizeof(*saved));
+    if (saved == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    const enum pag_err err = pag_sim_saved_read(o->devices_file, saved, &why);
+    if (err != PAG_OK) {
+        free(saved);
+        if (err != PAG_E_NOT_FOUND) {
+            (void)fprintf(w->say, "pagurus-sim: %s %s\n", o->devices_file, why.what);
+        }
+        return err == PAG_E_NOT_FOUND ? PAG_OK : err;
+    }
+    o->saved = saved;
+    if (w->faults[0] != '\0') {
+        return complain(w->say,
+                        "the devices in --devices-file keep the faults they have: leave --faults out");
+    }
+    if (w->counts_given && (o->devices != saved->device_n || o->legacy != saved->legacy_n)) {
+        (void)fprintf(w->say,
+                      "pagurus-sim: %s holds %u devices, %u of them legacy: say the same or leave it out\n",
+                      o->devices_file, (unsigned)saved->device_n, (unsigned)saved->legacy_n);
+        return PAG_E_CONFIG;
+    }
+    if (o->slot_bytes != saved->slot_bytes ||
+        memcmp(o->product_id, saved->product_id, sizeof(o->product_id)) != 0) {
+        return complain(w->say, "the devices in --devices-file are of another product or --slot-bytes");
+    }
+    o->devices = saved->device_n;
+    o->legacy = saved->legacy_n;
+    return PAG_OK;
+}
+
 static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
 {
+    const enum pag_err err = o->devices_file != NULL ? take_saved(o, w) : PAG_OK;
+    if (err != PAG_OK) {
+        return err;
+    }
     const bool alone = o->legacy == o->devices && o->legacy_plain; /* needs neither server nor authority */
     if (o->product == NULL || o->image.n == 0 || (!alone && (o->host[0] == '\0' || o->ca.n == 0))) {
         return complain(w->say, "--server, --ca, --product and --image are needed; --help lists all");
@@ -316,9 +377,10 @@ static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
         return complain(w->say, "the image does not fit --slot-bytes, which are whole sectors of 4096");
     }
     if (o->legacy > o->devices ||
-        pag_sim_faults_parse(w->faults, o->devices - o->legacy, o->fault) != PAG_OK) {
-        return complain(w->say,
-                        "--faults or --legacy: unknown word, bad number, or more than there are devices");
+        pag_sim_faults_parse(w->faults, o->devices - o->legacy, o->legacy, o->fault) != PAG_OK) {
+        return complain(
+            w->say,
+            "--faults or --legacy: unknown word, bad number, or more than there are devices of that kind");
     }
     const size_t hardware_n = strlen(w->hardware);
     if (hardware_n < 4 || hardware_n > PAG_HARDWARE_ID_MAX) {
@@ -362,5 +424,9 @@ void pag_sim_options_free(struct pag_sim_options *o)
 {
     free(o->ca.p);
     free(o->image.p);
+    if (o->saved != NULL) {
+        pag_sim_saved_free(o->saved);
+        free(o->saved);
+    }
     *o = (struct pag_sim_options){ 0 };
 }

@@ -17,9 +17,13 @@ enum pag_sim_fault {
     PAG_SIM_FOREIGN,    /* its certificate is of another authority */
     PAG_SIM_UNTRUSTED,  /* does not trust the key that releases are signed with */
     PAG_SIM_WRONG_CHIP, /* is another chip than it told the server */
+    PAG_SIM_AHEAD,      /* has run a later release: whatever it is offered is a replayed manifest */
+    PAG_SIM_LOOP,       /* ESP8266httpUpdate: every new image is lost, the old one boots again */
     PAG_SIM_FAULT_COUNT,
 };
 const char *pag_sim_fault_word(enum pag_sim_fault fault); /* "power-cut" … */
+
+struct pag_sim_saved; /* sim/saved.h */
 
 struct pag_sim_options {
     /* the server, and what devices believe */
@@ -38,8 +42,9 @@ struct pag_sim_options {
     struct pag_sim_sketch sketch;
     uint32_t slot_bytes;
     /* how many of which kind */
-    uint32_t devices, legacy;            /* legacy: of them, ESP8266httpUpdate */
-    uint32_t fault[PAG_SIM_FAULT_COUNT]; /* number of native devices each */
+    uint32_t devices, legacy; /* legacy: of them, ESP8266httpUpdate */
+    uint32_t
+        fault[PAG_SIM_FAULT_COUNT]; /* number of devices each; PAG_SIM_LOOP: of legacy ones, else native */
     uint32_t threads, seed;
     const char *legacy_path; /* NULL: /update/<product> */
     char legacy_host[64];
@@ -50,8 +55,10 @@ struct pag_sim_options {
     bool json;
     bool verbose; /* what each agent logs, on standard error */
     uint32_t poll_s, reading_ms, jitter_s, backoff_s, trial_s, status_s;
-    uint32_t seconds;   /* it ends after so long, whatever happens */
-    const char *report; /* file, or NULL: standard output */
+    const char *devices_file;    /* where devices are kept between runs, or NULL */
+    struct pag_sim_saved *saved; /* what that file held; NULL: a new fleet */
+    uint32_t seconds;            /* it ends after so long, whatever happens */
+    const char *report;          /* file, or NULL: standard output */
 };
 
 /*
@@ -62,10 +69,11 @@ struct pag_sim_options {
 enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **argv, FILE *say);
 void pag_sim_options_free(struct pag_sim_options *o);
 
-/* "power-cut=2,crash=1%": numbers or shares of devices, a share at least 1. PAG_E_SYNTAX, PAG_E_NOT_FOUND
- * (word), PAG_E_RANGE (more faults than devices). */
-enum pag_err pag_sim_faults_parse(const char *text, uint32_t devices, uint32_t fault[PAG_SIM_FAULT_COUNT]);
-/* Fault of native device i; faults are spread over the fleet in order. */
-enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], uint32_t i);
+/* "power-cut=2,crash=1%": numbers or shares of the devices of the kind that can have it, a share at least 1.
+ * PAG_E_SYNTAX, PAG_E_NOT_FOUND (word), PAG_E_RANGE (more faults than devices of a kind). */
+enum pag_err pag_sim_faults_parse(const char *text, uint32_t natives, uint32_t legacy,
+                                  uint32_t fault[PAG_SIM_FAULT_COUNT]);
+/* Fault of the i-th native device, and of the i-th legacy one; the first devices have them. */
+enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], bool legacy, uint32_t i);
 
 #endif

@@ -46,6 +46,7 @@ struct pag_sim_sector *pag_sim_pool_put(struct pag_sim_pool *pool, const uint8_t
     memcpy(fresh->bytes, bytes, PAG_SIM_SECTOR);
     fresh->hash = hash;
     fresh->refs = 1;
+    fresh->number = 0;
     fresh->next = *head;
     *head = fresh;
     pool->count++;

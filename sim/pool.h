@@ -14,6 +14,7 @@ struct pag_sim_sector {
     uint8_t bytes[PAG_SIM_SECTOR]; /* never changed while shared */
     uint32_t hash;
     uint32_t refs;
+    uint32_t number; /* in the file that is being written (sim/saved.h); 0: none yet */
     struct pag_sim_sector *next;
 };
 

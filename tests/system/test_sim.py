@@ -131,7 +131,7 @@ def test_pipe_gets_json_lines(updates, images, tmp_path):
 
 @pytest.mark.parametrize("words", [
     ["--devices", "0"], ["--faults", "earthquake=1"], ["--server", "http://x"], ["--nonsense"], ["word"],
-    ["--image", "/nonexistent"], ["--profile", "loud"], [],
+    ["--image", "/nonexistent"], ["--profile", "loud"], ["--faults", "loop=1"], ["--faults", "crash=1,,"], [],
 ])
 def test_bad_usage_is_exit_2_and_says_why(words, images):
     done = run("--product", "meter", *([] if "--image" in words else ["--image", images["1.0.0"]]), *words)
@@ -199,3 +199,150 @@ def test_devices_without_an_offer_keep_what_they_have(fleet, images, tmp_path):
     assert [(d["outcome"], d["version_after"]) for d in report["devices"]] == [("waiting", "1.0.0")] * 3
     assert all(d["readings_before"] >= 1 for d in report["devices"])
     assert report["summary"]["net"]["resumed"] >= 3  # the second check of each
+
+
+# ---- the same against the real server, with the commands a person uses ----
+
+
+class Installation:
+    """pagurusd with a product, its keys and release 1.0.0, all of it by the command line."""
+
+    def __init__(self, server, images, folder):
+        self.server, self.images, self.folder = server, images, folder
+        self.secret = folder / "passphrase"
+        self.secret.write_text("a passphrase\n")
+        self.secret.chmod(0o600)
+        (folder / "token").write_text(server.token + "\n")
+        (folder / "token").chmod(0o600)
+        self.pagurus("product", "create", "meter", "--chip", "esp8266", "--hardware", "d1mini", "--slot", 520192, "--set",
+                     "poll_s=10")
+        for name in ("root", "release"):
+            self.pagurus("key", "generate", name, "--passphrase-file", self.secret)
+        self.pagurus("key", "trust", "create", "--product", "meter", "--root", "root", "--release", "release",
+                     "--passphrase-file", self.secret)
+        (folder / "trust.cose").write_bytes(server.call("GET", "/products/meter/trust-sets/1").body)
+        self.push("1.0.0")
+
+    def pagurus(self, *words):
+        env = dict(os.environ, XDG_CONFIG_HOME=str(self.folder / "config"),
+                   PAGURUS_SERVER=f"https://localhost:{self.server.ports['console']}",
+                   PAGURUS_CA=str(self.server.data / "ca/root.pem"), PAGURUS_TOKEN_FILE=str(self.folder / "token"))
+        done = subprocess.run([SIM.parent / "pagurus", *map(str, words), "--json", "--no-input", "--yes"], check=False,
+                              timeout=60, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def push(self, version):
+        self.pagurus("release", "push", self.images[version], "--product", "meter", "--sign", "release",
+                     "--passphrase-file", self.secret)
+
+    def words(self, *more, uses=None):
+        """Words for pagurus-sim; uses: of a fresh code."""
+        claim = [] if uses is None else ["--claim-code", self.pagurus("enroll", "code", "create", "--product", "meter",
+                                                                      "--uses", uses, "--ttl", "1h")["code"]]
+        return ["--server", f"https://localhost:{self.server.ports['device']}", "--ca", self.server.data / "ca/root.pem",
+                "--trust-set", self.folder / "trust.cose", "--product", "meter", "--image", self.images["1.0.0"],
+                "--profile", "quick", "--report-file", self.folder / "report.json", *claim, *more]
+
+    def run(self, *more, uses=None, timeout=120):
+        done = run(*self.words(*more, uses=uses), timeout=timeout)
+        return done, json.loads((self.folder / "report.json").read_text()) if done.returncode < 2 else None
+
+    def devices(self):
+        items, cursor = [], ""
+        while True:
+            page = self.server.rest("GET", f"/devices?product=meter&limit=100{cursor}")
+            items += page["items"]
+            if not page["next_cursor"]:
+                return {item["id"]: item for item in items}
+            cursor = "&cursor=" + page["next_cursor"]
+
+
+@pytest.fixture
+def real(make_server, images, tmp_path):
+    if not shutil.which("mosquitto"):
+        pytest.skip("mosquitto is not installed")
+    server = make_server().start()
+    server.wait_ready()
+    return Installation(server, images, tmp_path)
+
+
+def test_two_hundred_devices_come_to_a_release_and_the_server_knows_what_each_flash_holds(real):
+    with subprocess.Popen([SIM, "run", *map(str, real.words("--devices", 200, "--threads", 2, "--until", "confirmed",
+                                                            "--seconds", 120, uses=200))],
+                          stdout=subprocess.DEVNULL) as sim:
+        try:
+            real.server.until(lambda: len(real.devices()) == 200, 60, 0.5)
+            real.push("2.0.0")
+            assert sim.wait(120) == 0
+        finally:
+            sim.terminate()
+    report = json.loads((real.folder / "report.json").read_text())
+    known = real.devices()
+    assert {d["outcome"] for d in report["devices"]} == {"confirmed"} and report["bad_programs"] == 0
+    assert {d["id"]: d["sha256"] for d in report["devices"]} == {i: d["running"]["sha256"] for i, d in known.items()}
+    assert {(d["state"], d["running"]["version"]) for d in known.values()} == {("up_to_date", "2.0.0")}
+
+
+def test_a_fleet_is_stopped_and_started_again_from_its_file(real):
+    keep = real.folder / "fleet.dev"
+    faults = "untrusted=1,foreign=1,crash=1,ahead=1"
+    done, first = real.run("--devices", 8, "--legacy", 2, "--faults", faults, "--devices-file", keep, "--seconds", 5, uses=8)
+    assert done.returncode == 0, done.stderr
+    assert keep.stat().st_mode & 0o777 == 0o600
+    serials = {i: d["certificate"]["serial"] for i, d in real.devices().items()}
+    assert len(serials) == 7  # all but the foreign one
+    real.push("2.0.0")
+    done, second = real.run("--devices-file", keep, "--until", "confirmed", "--seconds", 60)
+    assert done.returncode == 0, json.dumps(second, indent=1)
+    assert [d["mac"] for d in first["devices"]] == [d["mac"] for d in second["devices"]]
+    assert {i: d["certificate"]["serial"] for i, d in real.devices().items()} == serials
+    outcomes = {d["fault"]: d["outcome"] for d in second["devices"]}
+    assert outcomes == {"none": "confirmed", "untrusted": "refused", "foreign": "denied", "crash": "reverted",
+                        "ahead": "waiting"}
+    done, third = real.run("--devices-file", keep, "--seconds", 4)
+    assert done.returncode == 0
+    assert [(d["version_before"], d["version_after"]) for d in third["devices"]] == [
+        (d["version_after"], d["version_after"]) for d in second["devices"]]
+
+
+def test_a_damaged_or_foreign_devices_file_is_refused_and_left_alone(updates, images, tmp_path):
+    keep = tmp_path / "fleet.dev"
+    done, _ = run_legacy(updates, images, tmp_path, "--devices-file", keep, "--seconds", 1)
+    assert done.returncode == 0
+    whole = keep.read_bytes()
+    for bad in (whole[:-1], whole[:100], b"", b"hello\n", whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]):
+        keep.write_bytes(bad)
+        done = run("--product", "meter", "--image", images["1.0.0"], "--legacy", 5, "--devices", 5, "--legacy-url",
+                   "http://127.0.0.1:1/", "--devices-file", keep)
+        assert done.returncode == 2 and "fleet.dev is damaged" in done.stderr
+        assert keep.read_bytes() == bad
+    keep.write_bytes(whole)
+    for words, why in ((["--devices", 6, "--legacy", 5], "holds 5 devices"), (["--faults", "loop=1"], "keep the faults"),
+                       (["--slot-bytes", 1048576], "--slot-bytes")):
+        done = run("--product", "meter", "--image", images["1.0.0"], "--legacy-url", "http://127.0.0.1:1/",
+                   "--devices-file", keep, "--server", "https://localhost:1", "--ca", images["1.0.0"], *words)
+        assert done.returncode == 2 and why in done.stderr, done.stderr
+
+
+def test_a_replayed_manifest_is_refused_by_the_device(fleet, images, tmp_path):
+    fleet.publish("2.0.0", images["2.0.0"].read_bytes())
+    done, report = run_native(fleet, images, tmp_path, "--devices", 3, "--faults", "ahead=1", "--until", "confirmed",
+                              "--seconds", 30)
+    assert done.returncode == 0, json.dumps(report, indent=1)
+    one = by_fault(report)["ahead"][0]
+    assert (one["outcome"], one["version_after"], one["error"]) == ("refused", "1.0.0", "rollback")
+
+
+def test_httpupdate_device_that_comes_back_old_is_no_longer_served_and_the_server_says_why(real):
+    real.push("2.0.0")
+    done, report = real.run("--devices", 2, "--legacy", 2, "--faults", "loop=1", "--poll", 1, "--until", "confirmed",
+                            "--seconds", 60, uses=2)
+    assert done.returncode == 0, json.dumps(report, indent=1)
+    found = by_fault(report)
+    assert found["none"][0]["outcome"] == "confirmed"
+    lost = found["loop"][0]
+    assert (lost["outcome"], lost["version_after"], lost["counts"]["resets"]) == ("reverted", "1.0.0", 3)
+    known = real.devices()[lost["id"]]
+    assert (known["state"], known["running"]["version"]) == ("blocked", "1.0.0")
+    assert "2.0.0" in known["why"] and "retry" in known["why"], known["why"]
