@@ -400,6 +400,10 @@ static uint32_t refuse(struct pag_inner *a, const struct offer *o, enum pag_err 
     a->target.has = true; /* so that the report names action and manifest */
     a->target.action_id = o->action_id;
     pag_sha256_of(a->port->crypto, o->manifest, a->target.manifest_digest);
+    if (err == PAG_E_EXISTS) { /* nothing to do: the server has missed that it runs */
+        pag_in_say(a, PAG_REPORT_CONFIRMED, PAG_OK, NULL, PAG_AGENT_IDLE);
+        return 0;
+    }
     a->fig.refused++;
     (void)pag_in_fail(a, err, what);
     pag_in_say(a, err == PAG_E_CONDITION ? PAG_REPORT_DEFERRED : PAG_REPORT_REJECTED, err, what,

@@ -149,11 +149,13 @@ static const struct {
     { 201, PAG_OK, "" },
     { 204, PAG_OK, "" },
     { 206, PAG_OK, "" },
+    { 400, PAG_E_SYNTAX, "server: not understood" },
     { 401, PAG_E_UNAUTHENTICATED, "server: certificate not accepted" },
     { 403, PAG_E_DENIED, "server: not allowed" },
     { 404, PAG_E_NOT_FOUND, "server: not found" },
     { 409, PAG_E_CONFLICT, "server: state has moved on" },
     { 410, PAG_E_NOT_FOUND, "server: withdrawn" },
+    { 413, PAG_E_LIMIT, "server: too large" },
     { 416, PAG_E_RANGE, "server: range not there" },
     { 429, PAG_E_BUSY, "server: too many requests" },
     { 503, PAG_E_BUSY, "server: busy" },
@@ -183,4 +185,15 @@ enum pag_err pag_in_judge(struct pag_inner *a, const char **what)
         pag_in_contact(a);
     }
     return err;
+}
+
+uint32_t pag_in_drop(struct pag_inner *a, enum pag_err err, const char *what)
+{
+    (void)pag_in_fail(a, err, what);
+    pag_in_forget(a, false);
+    pag_in_rest(a);
+    if (err == PAG_E_CONFLICT) {
+        (void)pag_in_trigger(a, 0); /* at once, but not in a circle: once a gap */
+    }
+    return 0;
 }

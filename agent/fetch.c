@@ -187,9 +187,6 @@ static uint32_t stalled(struct pag_inner *a, enum pag_err err, const char *what)
     struct pag_in_target *t = &a->target;
     pag_in_forget(a, false);
     t->fill = 0;
-    if (err == PAG_E_NOT_FOUND) {
-        return give_up(a, err, what);
-    }
     if (++t->stalls > STALLS_MAX || err == PAG_E_UNAUTHENTICATED || err == PAG_E_DENIED || err == PAG_E_TLS ||
         pag_in_ms(a->retry_after_s) > RATE_WINDOW_MS) {
         return put_off(a, err, what);
@@ -200,6 +197,32 @@ static uint32_t stalled(struct pag_inner *a, enum pag_err err, const char *what)
     t->wait_since = a->now_ms;
     a->retry_after_s = 0;
     return POLL_MS;
+}
+
+/* What was fetched does not count: from the first byte, and as one download more. */
+static enum pag_err begin_anew(struct pag_inner *a)
+{
+    a->target.downloads++;
+    a->target.done = 0;
+    return mark(a);
+}
+
+/* The server's word on the request, docs/spec/native.md 2. */
+static uint32_t refused(struct pag_inner *a, enum pag_err err, const char *what)
+{
+    switch (a->x.reply.status) {
+    case 400:
+    case 413:
+        return give_up(a, err, what);
+    case 404:
+    case 409:
+    case 410:
+        return pag_in_drop(a, err, what);
+    case 416:
+        return begin_anew(a) == PAG_OK ? stalled(a, err, what) : give_up(a, PAG_E_IO, what);
+    default:
+        return stalled(a, err, what);
+    }
 }
 
 static uint32_t end_of_piece(struct pag_inner *a)
@@ -272,8 +295,9 @@ uint32_t pag_in_state_fetch(struct pag_inner *a)
     }
     if (err == PAG_OK) {
         err = pag_in_judge(a, &what);
-    }
-    if (err == PAG_OK) {
+        if (err != PAG_OK) {
+            return refused(a, err, what);
+        }
         what = "download: answer does not fit the manifest";
         err = check_head(a);
     }
@@ -286,13 +310,12 @@ static uint32_t download_again(struct pag_inner *a)
 {
     struct pag_in_target *t = &a->target;
     (void)pag_in_fail(a, PAG_E_DIGEST, "flash does not hold what was signed");
-    t->downloads++;
-    t->done = 0;
+    enum pag_err err = begin_anew(a);
     t->started = true;
     t->start_ms = a->now_ms;
     t->rate_ms = a->now_ms;
     t->rate_bytes = 0;
-    if (mark(a) != PAG_OK || t->downloads >= PAG_IN_DOWNLOADS_MAX) {
+    if (err != PAG_OK || t->downloads >= PAG_IN_DOWNLOADS_MAX) {
         return give_up(a, PAG_E_DIGEST, "flash does not hold what was signed");
     }
     pag_in_enter(a, PAG_AGENT_FETCH);

@@ -210,6 +210,9 @@ enum pag_err pag_in_answer(struct pag_inner *a);
 void pag_in_forget(struct pag_inner *a, bool keep_connection);
 /* The status of a finished exchange as an error; counts contact and keeps Retry-After. */
 enum pag_err pag_in_judge(struct pag_inner *a, const char **what);
+/* The server has closed what is being done: back to IDLE; after PAG_E_CONFLICT the next check comes at once.
+ */
+uint32_t pag_in_drop(struct pag_inner *a, enum pag_err err, const char *what);
 
 /* ---- identity.c ---- */
 struct pag_in_identity {

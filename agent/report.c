@@ -187,10 +187,11 @@ static enum pag_err acknowledged(struct pag_inner *a)
 
 static bool is_refusal(enum pag_err err, uint16_t status)
 {
-    return err == PAG_E_NOT_FOUND || err == PAG_E_CONFLICT || (err == PAG_E_UNSUPPORTED && status / 100 == 4);
+    return err != PAG_OK && err != PAG_E_UNAUTHENTICATED && err != PAG_E_DENIED && err != PAG_E_BUSY &&
+           status / 100 == 4;
 }
 
-static uint32_t go_on(struct pag_inner *a)
+static uint32_t go_on(struct pag_inner *a, bool outcome)
 {
     pag_in_forget(a, true);
     enum pag_agent_state after = (enum pag_agent_state)a->after;
@@ -199,7 +200,7 @@ static uint32_t go_on(struct pag_inner *a)
     } else {
         pag_in_enter(a, after);
     }
-    if (after == PAG_AGENT_IDLE && a->report.state == PAG_REPORT_CONFIRMED && !a->report.with_result) {
+    if (outcome && a->report.state == PAG_REPORT_CONFIRMED) {
         pag_in_due(a, 0); /* a hint may have been missed while it rebooted, or the next step waits */
     }
     return 0;
@@ -217,7 +218,7 @@ uint32_t pag_in_state_report(struct pag_inner *a)
         }
         (void)pag_in_fail(a, err, "report cannot be written");
         (void)acknowledged(a); /* a bug of ours must not stop the device from updating */
-        return go_on(a);
+        return go_on(a, false);
     }
     err = pag_in_answer(a);
     if (err == PAG_E_AGAIN) {
@@ -226,16 +227,21 @@ uint32_t pag_in_state_report(struct pag_inner *a)
     if (err == PAG_OK) {
         err = pag_in_judge(a, &what);
         if (is_refusal(err, a->x.reply.status)) {
+            bool closed = err == PAG_E_NOT_FOUND || err == PAG_E_CONFLICT;
+            if (closed && !a->report.must && !a->report.owed && !a->report.with_result) {
+                return pag_in_drop(a, err, "report: the action is closed");
+            }
             (void)pag_in_fail(a, err, "report: the server does not want it");
             err = PAG_OK;
         }
     }
     if (err == PAG_OK) {
+        bool outcome = a->report.owed;
         if (acknowledged(a) != PAG_OK) {
             pag_in_back_off(a);
             return 0;
         }
-        return go_on(a);
+        return go_on(a, outcome);
     }
     (void)pag_in_fail(a, err, what);
     pag_in_forget(a, false);

@@ -95,6 +95,9 @@ uint32_t pag_in_state_trust(struct pag_inner *a)
             err = accept(a, &what);
         }
     }
+    if (err == PAG_E_CONFLICT) {
+        return pag_in_drop(a, err, what);
+    }
     if (err != PAG_OK) {
         (void)pag_in_fail(a, err, what);
         pag_in_forget(a, false);

@@ -6,360 +6,7 @@
  * moves when told, and a server that speaks native v1 with real signatures. Header only: every test program
  * is one file.
  */
-#include <openssl/evp.h>
-#include <stdalign.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <pagurus/agent.h>
-
-#include "agent/boot.h"
-#include "agent/port.h"
-#include "core/bytes.h"
-#include "core/cbor.h"
-#include "core/manifest.h"
-#include "core/native.h"
-#include "host/crypto.h"
-
-enum {
-    FAKE_SECTOR = 4096,
-    FAKE_SLOT = 48 * FAKE_SECTOR,
-    FAKE_RX = 70000,
-    FAKE_TX = 8192,
-    FAKE_IMAGE_MAX = 47 * FAKE_SECTOR
-};
-
-enum fake_cut { FAKE_CUT_BEFORE, FAKE_CUT_HALF, FAKE_CUT_AFTER, FAKE_CUT_KINDS };
-
-struct fake_server {
-    EVP_PKEY *root, *release, *fresh;
-    uint8_t trust[PAG_TRUST_MAX];
-    size_t trust_n;
-    uint8_t next[PAG_TRUST_MAX];
-    size_t next_n;
-    uint32_t trust_version;
-    uint8_t manifest[PAG_MANIFEST_MAX];
-    size_t manifest_n;
-    const uint8_t *image;
-    uint32_t image_n;
-    bool offering;
-    uint32_t action_id;
-    uint32_t checks, blobs, report_n;
-    uint32_t states; /* bit i: a report of state i came */
-    struct pag_native_report last;
-    uint32_t last_report_seq;
-    bool seq_sank; /* a report came with a number not above the one before */
-    int32_t last_code;
-    /* misbehaviour */
-    uint16_t status;    /* answer everything with this, 0 = be good */
-    const char *raw;    /* answer everything with these bytes */
-    uint32_t cut_after; /* close the connection after so many body bytes of a blob, 0 = never */
-    uint32_t flip_at;   /* bit error in the blob at this offset, 0 = none */
-    bool too_long;      /* announces more than asked */
-    bool token;
-    uint8_t commands[64];
-    size_t commands_n;
-    /* the claim: worth one public key */
-    uint8_t claimed[PAG_SHA256_BYTES];
-    bool claim_used;
-    uint32_t enrolled, turned_away;
-};
-
-struct fake {
-    struct pag_port port;
-    struct pag_settings set;
-    uint8_t *area[PAG_AREA_COUNT];
-    uint32_t now_ms;
-    uint64_t unix_s;
-    uint64_t seed;
-    uint8_t slot;
-    bool rebooted;
-    uint32_t keys_made;
-    /* power */
-    uint64_t ops;    /* flash operations so far */
-    uint64_t cut_at; /* power fails at this one, 0 = never */
-    enum fake_cut cut_kind;
-    bool dead;
-    uint64_t writes_at_boot;
-    /* network */
-    uint8_t certificate[64], key[64]; /* shown on the last connection */
-    size_t certificate_n, key_n;
-    bool open, ready_slow, down;
-    uint8_t tx[FAKE_TX]; /* what the device has sent of the present request */
-    size_t tx_n;
-    uint8_t *rx; /* what it has not read yet */
-    size_t rx_n, rx_at;
-    size_t rx_end; /* after this the server closes; SIZE_MAX: stays open */
-    struct fake_server srv;
-    struct pag_agent agent;
-    alignas(8) uint8_t scratch[PAG_AGENT_SCRATCH_BYTES];
-    enum pag_health health;
-};
-
-/* ---- flash ---- */
-
-static inline struct fake *fake_of(void *ctx)
-{
-    return ctx;
-}
-
-static inline bool fake_power_fails(struct fake *f)
-{
-    f->ops++;
-    if (f->cut_at != 0 && f->ops == f->cut_at) {
-        f->dead = true;
-    }
-    return f->dead;
-}
-
-static inline enum pag_err fake_erase(void *ctx, enum pag_area area, uint32_t off, uint32_t n)
-{
-    struct fake *f = fake_of(ctx);
-    if (off % FAKE_SECTOR != 0 || n % FAKE_SECTOR != 0 || off > f->port.flash.area_bytes[area] ||
-        n > f->port.flash.area_bytes[area] - off) {
-        abort(); /* the agent must never ask for that */
-    }
-    if (f->dead) {
-        return PAG_E_IO;
-    }
-    if (fake_power_fails(f)) {
-        uint32_t part = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
-        memset(f->area[area] + off, 0xFF, part);
-        return PAG_E_IO;
-    }
-    memset(f->area[area] + off, 0xFF, n);
-    return PAG_OK;
-}
-
-static inline enum pag_err fake_program(void *ctx, enum pag_area area, uint32_t off, struct pag_span data)
-{
-    struct fake *f = fake_of(ctx);
-    if (off % 4 != 0 || data.n % 4 != 0 || off > f->port.flash.area_bytes[area] ||
-        data.n > f->port.flash.area_bytes[area] - off) {
-        abort();
-    }
-    if (f->dead) {
-        return PAG_E_IO;
-    }
-    size_t n = data.n;
-    bool cut = fake_power_fails(f);
-    if (cut) {
-        n = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *cell = f->area[area] + off + i;
-        if ((data.p[i] & (uint8_t) ~*cell) != 0) {
-            abort(); /* programming cannot set a bit */
-        }
-        *cell = (uint8_t)(*cell & data.p[i]);
-    }
-    return cut ? PAG_E_IO : PAG_OK;
-}
-
-static inline enum pag_err fake_read(void *ctx, enum pag_area area, uint32_t off, uint8_t *out, uint32_t n)
-{
-    struct fake *f = fake_of(ctx);
-    if (off > f->port.flash.area_bytes[area] || n > f->port.flash.area_bytes[area] - off) {
-        abort();
-    }
-    memcpy(out, f->area[area] + off, n);
-    return f->dead ? PAG_E_IO : PAG_OK;
-}
-
-/* ---- the server ---- */
-
-static inline void fake_answer(struct fake *f, uint16_t status, const char *extra, const uint8_t *body,
-                               size_t n)
-{
-    char head[256];
-    int head_n =
-        snprintf(head, sizeof head, "HTTP/1.1 %u X\r\n%sContent-Length: %zu\r\n\r\n", status, extra, n);
-    memcpy(f->rx, head, (size_t)head_n);
-    if (n > 0) {
-        memcpy(f->rx + head_n, body, n);
-    }
-    f->rx_n = (size_t)head_n + n;
-    f->rx_at = 0;
-    f->rx_end = SIZE_MAX;
-}
-
-static inline void fake_on_check(struct fake *f, struct pag_span body)
-{
-    struct pag_native_check m;
-    struct fake_server *s = &f->srv;
-    uint8_t reply[4096];
-    uint8_t token[PAG_TOKEN_MAX];
-    struct pag_buf out = { reply, 0, sizeof reply };
-    struct pag_buf token_out = { token, 0, sizeof token };
-    s->checks++;
-    if (pag_native_check_get(body, &m) != PAG_OK) {
-        abort();
-    }
-    bool newer = s->offering && m.running_digest.n == 32 && s->image_n > 0;
-    struct pag_native_offer o = { .trust_version = s->trust_version, .poll_s = 60 };
-    if (newer) {
-        o.has_manifest = true;
-        o.action_id = s->action_id;
-        o.manifest = pag_span_of(s->manifest, s->manifest_n);
-    }
-    if (m.has_nonce && s->token) {
-        struct pag_token t = {
-            .server_time = 1800000000, .trust_version = 1, .highest_sequence = 9, .valid_s = 86400
-        };
-        memcpy(t.product, f->set.product, sizeof t.product);
-        memcpy(t.nonce, m.nonce.p, sizeof t.nonce);
-        if (pag_crypto_key_id(s->fresh, t.key_id) != PAG_OK ||
-            pag_token_sign(pag_crypto_openssl(), &t, pag_crypto_sign, s->fresh, &token_out) != PAG_OK) {
-            abort();
-        }
-        o.token = pag_buf_span(&token_out);
-    }
-    if (s->commands_n > 0) {
-        o.command_n = 1;
-        if (pag_native_command_get(pag_span_of(s->commands, s->commands_n), &o.command[0]) != PAG_OK) {
-            abort();
-        }
-    }
-    if (!newer && o.token.n == 0 && o.command_n == 0) {
-        fake_answer(f, 204, "", NULL, 0);
-        return;
-    }
-    if (pag_native_offer_put(&out, &o) != PAG_OK) {
-        abort();
-    }
-    fake_answer(f, 200, "", out.p, out.n);
-}
-
-static inline void fake_on_blob(struct fake *f, const char *head)
-{
-    struct fake_server *s = &f->srv;
-    char extra[96] = "";
-    uint32_t from = 0;
-    uint32_t to = s->image_n - 1;
-    uint16_t status = 200;
-    const char *range = strstr(head, "\r\nRange: bytes=");
-    s->blobs++;
-    if (range != NULL) {
-        char *end = NULL;
-        from = (uint32_t)strtoul(range + 15, &end, 10);
-        to = (uint32_t)strtoul(end + 1, NULL, 10);
-        status = 206;
-        (void)snprintf(extra, sizeof extra, "Content-Range: bytes %u-%u/%u\r\n", from, to, s->image_n);
-    }
-    if (s->too_long) { /* a byte more than was signed */
-        status = 206;
-        (void)snprintf(extra, sizeof extra, "Content-Range: bytes %u-%u/%u\r\n", from, s->image_n,
-                       s->image_n + 1);
-        to = s->image_n;
-    }
-    fake_answer(f, status, extra, s->image + from, to - from + 1);
-    if (s->flip_at >= from && s->flip_at <= to && s->flip_at != 0) {
-        f->rx[f->rx_n - (to - s->flip_at) - 1] ^= 1;
-    }
-    if (s->cut_after > 0 && to - from + 1 > s->cut_after) {
-        f->rx_end = f->rx_n - (to - from + 1) + s->cut_after;
-    }
-}
-
-static inline void fake_on_report(struct fake *f, struct pag_span body)
-{
-    struct pag_native_report m;
-    struct fake_server *s = &f->srv;
-    if (pag_native_report_get(body, &m) != PAG_OK) {
-        abort();
-    }
-    s->report_n++;
-    s->states |= 1U << m.state;
-    s->seq_sank |= m.seq <= s->last_report_seq;
-    s->last_report_seq = m.seq;
-    s->last = m;
-    s->last_code = m.code;
-    fake_answer(f, 204, "", NULL, 0);
-}
-
-/* The request of the fake is the digest of the key: what the public key is to a real one. */
-static inline enum pag_err fake_make_csr(void *ctx, const char *id, struct pag_buf *key_der,
-                                         struct pag_buf *csr_der)
-{
-    struct fake *f = fake_of(ctx);
-    uint8_t digest[PAG_SHA256_BYTES];
-    (void)id;
-    if (key_der->n == 0) {
-        f->port.random(f, key_der->p, 32);
-        key_der->n = 32;
-        f->keys_made++;
-    }
-    pag_sha256_of(f->port.crypto, pag_buf_span(key_der), digest);
-    return pag_buf_put(csr_der, pag_span_of(digest, sizeof digest));
-}
-
-/* The certificate is the request again. */
-static inline void fake_on_enroll(struct fake *f, struct pag_span body)
-{
-    struct pag_native_enroll m;
-    struct fake_server *s = &f->srv;
-    uint8_t reply[256];
-    struct pag_buf out = { reply, 0, sizeof reply };
-    if (pag_native_enroll_get(body, &m) != PAG_OK || m.csr.n != sizeof s->claimed) {
-        abort();
-    }
-    if (s->claim_used && memcmp(s->claimed, m.csr.p, m.csr.n) != 0) {
-        s->turned_away++;
-        fake_answer(f, 410, "", NULL, 0);
-        return;
-    }
-    s->claim_used = true;
-    memcpy(s->claimed, m.csr.p, m.csr.n);
-    struct pag_native_enrolled e = { .device_id = pag_span_str("enrolled-1"),
-                                     .certificate = m.csr,
-                                     .issuer = m.csr,
-                                     .product = pag_span_of(f->set.product, sizeof f->set.product) };
-    if (pag_native_enrolled_put(&out, &e) != PAG_OK) {
-        abort();
-    }
-    s->enrolled++;
-    fake_answer(f, 200, "", out.p, out.n);
-}
-
-static inline void fake_serve(struct fake *f)
-{
-    struct fake_server *s = &f->srv;
-    f->tx[f->tx_n] = 0;
-    char *end = strstr((char *)f->tx, "\r\n\r\n");
-    if (end == NULL) {
-        return;
-    }
-    const char *length = strstr((char *)f->tx, "Content-Length: ");
-    size_t body_n = length != NULL && length < end ? strtoul(length + 16, NULL, 10) : 0;
-    size_t head_n = (size_t)(end - (char *)f->tx) + 4;
-    if (f->tx_n < head_n + body_n) {
-        return;
-    }
-    struct pag_span body = pag_span_of(f->tx + head_n, body_n);
-    f->tx_n = 0;
-    if (s->raw != NULL) {
-        f->rx_n = strlen(s->raw);
-        memcpy(f->rx, s->raw, f->rx_n);
-        f->rx_at = 0;
-        f->rx_end = f->rx_n;
-    } else if (s->status != 0) {
-        fake_answer(f, s->status, "Location: http://elsewhere/\r\n", NULL, 0);
-    } else if (strncmp((char *)f->tx, "POST /v1/check ", 15) == 0) {
-        fake_on_check(f, body);
-    } else if (strncmp((char *)f->tx, "POST /v1/report ", 16) == 0) {
-        fake_on_report(f, body);
-    } else if (strncmp((char *)f->tx, "POST /v1/enroll ", 16) == 0) {
-        fake_on_enroll(f, body);
-    } else if (strncmp((char *)f->tx, "GET /v1/trust/", 14) == 0) {
-        bool next = strstr((char *)f->tx, "/2 HTTP") != NULL;
-        fake_answer(f, 200, "", next ? s->next : s->trust, next ? s->next_n : s->trust_n);
-    } else if (strncmp((char *)f->tx, "GET /v1/blob/", 13) == 0) {
-        fake_on_blob(f, (char *)f->tx);
-    } else {
-        fake_answer(f, 404, "", NULL, 0);
-    }
-}
+#include "tests/support/agent_server.h"
 
 /* ---- network ---- */
 
@@ -506,7 +153,7 @@ static inline void fake_sign_trust(struct fake *f, uint32_t version, struct pag_
     }
     fake_key(s->root, &t.root[0]);
     fake_key(s->release, &t.release[0]);
-    t.release[0].kinds = 1; /* firmware */
+    t.release[0].kinds = 1U << PAG_KIND_FIRMWARE | 1U << PAG_KIND_ROLLBACK_PERMIT;
     fake_key(s->fresh, &t.freshness[0]);
     memcpy(sig.key_id, t.root[0].id, sizeof sig.key_id);
     struct pag_fail why = { 0 };
@@ -578,9 +225,32 @@ static inline void fake_release(struct fake *f, const uint8_t *image, uint32_t n
     s->action_id = 77;
 }
 
-static inline void fake_factory(struct fake *f, const uint8_t *image, uint32_t n)
+/* The way down to what is offered, from release 10. */
+static inline void fake_permit(struct fake *f, void (*change)(struct pag_manifest *m))
 {
-    struct pag_slot slot = { .size = n, .sequence = 1 };
+    struct pag_manifest p;
+    struct pag_buf out = { f->srv.permit, 0, sizeof f->srv.permit };
+    if (pag_manifest_parse(pag_span_of(f->srv.manifest, f->srv.manifest_n), &p, NULL) != PAG_OK) {
+        abort();
+    }
+    p.kind = PAG_KIND_ROLLBACK_PERMIT;
+    p.has_stone = true;
+    p.stone_sequence = 10;
+    p.stone_epoch = 0;
+    p.expires_at = 2000000000;
+    if (change != NULL) {
+        change(&p);
+    }
+    if (pag_manifest_sign(pag_crypto_openssl(), &p, pag_crypto_sign, f->srv.release, &out, NULL) != PAG_OK) {
+        abort();
+    }
+    f->srv.permit_n = out.n;
+}
+
+static inline void fake_factory_as(struct fake *f, const uint8_t *image, uint32_t n, uint32_t sequence,
+                                   uint32_t epoch)
+{
+    struct pag_slot slot = { .size = n, .sequence = sequence, .epoch = epoch };
     uint8_t record[PAG_SLOT_FACTORY_BYTES];
     struct pag_buf b = { record, 0, sizeof record };
     pag_sha256_of(pag_crypto_openssl(), pag_span_of(image, n), slot.digest);
@@ -589,6 +259,11 @@ static inline void fake_factory(struct fake *f, const uint8_t *image, uint32_t n
         abort();
     }
     memcpy(f->area[PAG_AREA_SLOT_A] + FAKE_SLOT - FAKE_SECTOR, record, sizeof record);
+}
+
+static inline void fake_factory(struct fake *f, const uint8_t *image, uint32_t n)
+{
+    fake_factory_as(f, image, n, 1, 0);
 }
 
 static inline struct fake *fake_new(uint64_t seed)

@@ -1,0 +1,171 @@
+#ifndef PAG_TESTS_SUPPORT_AGENT_FLASH_H
+#define PAG_TESTS_SUPPORT_AGENT_FLASH_H
+
+/* What a device in memory consists of (agent_fake.h), and its NOR flash, which can lose power and go bad. */
+#include <openssl/evp.h>
+#include <stdalign.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pagurus/agent.h>
+
+#include "agent/boot.h"
+#include "agent/port.h"
+#include "core/bytes.h"
+#include "core/cbor.h"
+#include "core/manifest.h"
+#include "core/native.h"
+#include "host/crypto.h"
+
+enum {
+    FAKE_SECTOR = 4096,
+    FAKE_SLOT = 48 * FAKE_SECTOR,
+    FAKE_RX = 70000,
+    FAKE_TX = 8192,
+    FAKE_IMAGE_MAX = 47 * FAKE_SECTOR
+};
+
+enum fake_cut { FAKE_CUT_BEFORE, FAKE_CUT_HALF, FAKE_CUT_AFTER, FAKE_CUT_KINDS };
+
+struct fake_server {
+    EVP_PKEY *root, *release, *fresh;
+    uint8_t trust[PAG_TRUST_MAX];
+    size_t trust_n;
+    uint8_t next[PAG_TRUST_MAX];
+    size_t next_n;
+    uint32_t trust_version;
+    uint8_t manifest[PAG_MANIFEST_MAX];
+    size_t manifest_n;
+    uint8_t permit[PAG_MANIFEST_MAX];
+    size_t permit_n;
+    const uint8_t *image;
+    uint32_t image_n;
+    bool offering;
+    uint32_t action_id;
+    uint32_t checks, blobs, report_n;
+    uint32_t states; /* bit i: a report of state i came */
+    struct pag_native_report last;
+    uint32_t last_report_seq;
+    bool seq_sank; /* a report came with a number not above the one before */
+    int32_t last_code;
+    /* misbehaviour */
+    uint16_t status;       /* answer everything with this, 0 = be good */
+    const char *status_on; /* only requests that begin so; NULL: all */
+    uint32_t status_times; /* so often, then be good; 0: always */
+    uint32_t retry_after_s, bad_answers;
+    const char *raw;    /* answer everything with these bytes */
+    uint32_t cut_after; /* close the connection after so many body bytes of a blob, 0 = never */
+    uint32_t flip_at;   /* bit error in the blob at this offset, 0 = none */
+    bool too_long;      /* announces more than asked */
+    bool token;
+    uint8_t commands[64];
+    size_t commands_n;
+    /* the claim: worth one public key */
+    uint8_t claimed[PAG_SHA256_BYTES];
+    bool claim_used;
+    uint32_t enrolled, turned_away;
+};
+
+struct fake {
+    struct pag_port port;
+    struct pag_settings set;
+    uint8_t *area[PAG_AREA_COUNT];
+    uint32_t now_ms;
+    uint64_t unix_s;
+    uint64_t seed;
+    uint8_t slot;
+    bool rebooted;
+    uint32_t keys_made;
+    /* power */
+    uint64_t ops;    /* flash operations so far */
+    uint64_t cut_at; /* power fails at this one, 0 = never */
+    enum fake_cut cut_kind;
+    bool dead;
+    uint64_t writes_at_boot;
+    /* network */
+    uint8_t certificate[64], key[64]; /* shown on the last connection */
+    size_t certificate_n, key_n;
+    bool open, ready_slow, down;
+    uint8_t tx[FAKE_TX]; /* what the device has sent of the present request */
+    size_t tx_n;
+    uint8_t *rx; /* what it has not read yet */
+    size_t rx_n, rx_at;
+    size_t rx_end; /* after this the server closes; SIZE_MAX: stays open */
+    struct fake_server srv;
+    struct pag_agent agent;
+    alignas(8) uint8_t scratch[PAG_AGENT_SCRATCH_BYTES];
+    enum pag_health health;
+};
+
+/* ---- flash ---- */
+
+static inline struct fake *fake_of(void *ctx)
+{
+    return ctx;
+}
+
+static inline bool fake_power_fails(struct fake *f)
+{
+    f->ops++;
+    if (f->cut_at != 0 && f->ops == f->cut_at) {
+        f->dead = true;
+    }
+    return f->dead;
+}
+
+static inline enum pag_err fake_erase(void *ctx, enum pag_area area, uint32_t off, uint32_t n)
+{
+    struct fake *f = fake_of(ctx);
+    if (off % FAKE_SECTOR != 0 || n % FAKE_SECTOR != 0 || off > f->port.flash.area_bytes[area] ||
+        n > f->port.flash.area_bytes[area] - off) {
+        abort(); /* the agent must never ask for that */
+    }
+    if (f->dead) {
+        return PAG_E_IO;
+    }
+    if (fake_power_fails(f)) {
+        uint32_t part = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
+        memset(f->area[area] + off, 0xFF, part);
+        return PAG_E_IO;
+    }
+    memset(f->area[area] + off, 0xFF, n);
+    return PAG_OK;
+}
+
+static inline enum pag_err fake_program(void *ctx, enum pag_area area, uint32_t off, struct pag_span data)
+{
+    struct fake *f = fake_of(ctx);
+    if (off % 4 != 0 || data.n % 4 != 0 || off > f->port.flash.area_bytes[area] ||
+        data.n > f->port.flash.area_bytes[area] - off) {
+        abort();
+    }
+    if (f->dead) {
+        return PAG_E_IO;
+    }
+    size_t n = data.n;
+    bool cut = fake_power_fails(f);
+    if (cut) {
+        n = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *cell = f->area[area] + off + i;
+        if ((data.p[i] & (uint8_t) ~*cell) != 0) {
+            abort(); /* programming cannot set a bit */
+        }
+        *cell = (uint8_t)(*cell & data.p[i]);
+    }
+    return cut ? PAG_E_IO : PAG_OK;
+}
+
+static inline enum pag_err fake_read(void *ctx, enum pag_area area, uint32_t off, uint8_t *out, uint32_t n)
+{
+    struct fake *f = fake_of(ctx);
+    if (off > f->port.flash.area_bytes[area] || n > f->port.flash.area_bytes[area] - off) {
+        abort();
+    }
+    memcpy(out, f->area[area] + off, n);
+    return f->dead ? PAG_E_IO : PAG_OK;
+}
+
+#endif
