@@ -497,7 +497,7 @@ def main():
     for case in load("image")["cases"]:
         data = b"".join(bytes.fromhex(part) * count for part, count in case["parts"])
         run.check(case["name"], case["error"] == "ok", lambda: read_image(data), case.get("fields"))
-    print(f"vectors: {run.cases} cases, {run.wrong} wrong")
+    print(f"vectors: {run.cases - run.wrong} passed, {run.wrong} failed")
     return 1 if run.wrong else 0
 
 
