@@ -38,7 +38,7 @@ SUITES = [
     ("crash-test", False, f"{PY} tests/crash/crash_test.py --build build/dev --kills 15"),
     ("fuzz", False, f"cmake --preset fuzz >build/configure-fuzz.log 2>&1 && cmake --build --preset fuzz -j {JOBS} && "
                     f"{PY} tools/fuzz.py --seconds 4"),
-    ("bench-http", False, f"cmake --preset release >build/configure-release.log 2>&1 && "
+    ("bench-http", False, f"cmake --preset release -DPAG_WERROR=ON >build/configure-release.log 2>&1 && "
                           f"cmake --build --preset release -j {JOBS} && {PY} bench/http/run.py --build build/release --short && "
                           f"{PY} bench/http/polls.py --build build/release --short"),
 ]

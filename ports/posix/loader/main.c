@@ -155,7 +155,9 @@ static void count_restart(const char *dir)
     (void)snprintf(path, sizeof path, "%s/restarts", dir);
     FILE *f = fopen(path, "re");
     if (f != NULL) {
-        (void)fgets(text, sizeof text, f);
+        if (fgets(text, sizeof text, f) == NULL) {
+            text[0] = 0;
+        }
         (void)fclose(f);
     }
     unsigned long n = text[0] != 0 ? strtoul(text, NULL, 10) + 1 : 0;
