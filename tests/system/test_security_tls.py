@@ -1,11 +1,13 @@
 """Attacks on the TLS listeners; N.. are rows of docs/spec/security-tests.md."""
 
 import datetime
+import hashlib
 import http.client
 import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 import attacks
 import signing
+import test_posix_device
 from test_native import check_body
 
 ROUTES = [("POST", "/v1/check"), ("GET", "/v1/blob/" + "00" * 32), ("POST", "/v1/report"), ("GET", "/v1/trust/1"),
@@ -325,3 +328,72 @@ def test_n15_hostile_records_are_survived(server, listener):
             data, closed = attacks.read_all(link, 10)
         assert closed and b"HTTP/" not in data
     attacks.alive(server)
+
+
+# ---- the device's side -------------------------------------------------------------------------------------
+
+
+class Impostor:
+    """A TLS server that shows one certificate, and keeps what it is told after the handshake."""
+
+    def __init__(self, cert_file, key_file):
+        self.told, self.tries, self.running = b"", 0, True
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(cert_file, key_file)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(0.1)
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        while self.running:
+            try:
+                plain, _ = self.listener.accept()
+                plain.settimeout(3)
+                with self.tls.wrap_socket(plain, server_side=True) as link:
+                    self.told += link.recv(4096)
+                    link.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            except (socket.timeout, TimeoutError):
+                continue
+            except OSError:
+                pass
+            self.tries += 1
+        self.listener.close()
+
+    def stop(self):
+        self.running = False
+        self.thread.join()
+
+
+@pytest.mark.parametrize("kind", ["right", "of another CA", "expired", "for another name", "for clients", "self-signed",
+                                  "of the device CA"])
+def test_n2_a_device_says_nothing_to_a_server_that_is_not_its_own(server, owner, tmp_path, kind):
+    names = [x509.DNSName("localhost")]
+    real = attacks.Authority.of(server, "server-ca")
+    day = datetime.timedelta(days=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = (attacks.SERVER,)
+    ca, made = {
+        "right": lambda: (real, real.issue("localhost", usage=usage, sans=names)),
+        "of another CA": lambda: (real, attacks.Authority.foreign().issue("localhost", usage=usage, sans=names)),
+        "expired": lambda: (real, real.issue("localhost", -90 * day, -60 * day, usage=usage, sans=names)),
+        "for another name": lambda: (real, real.issue("evil", usage=usage, sans=[x509.DNSName("evil.example")])),
+        "for clients": lambda: (real, real.issue("localhost", usage=(attacks.CLIENT,), sans=names)),
+        "self-signed": lambda: (real, attacks.Authority(real.certificate, key).issue("localhost", key=key, usage=usage,
+                                                                                     sans=names)),
+        "of the device CA": lambda: (lambda d: (d, d.issue("localhost", usage=usage, sans=names)))(
+            attacks.Authority.of(server, "device-ca")),
+    }[kind]()
+    who = attacks.identity(server, "impostor", *made, chain=(ca.certificate,))
+    impostor = Impostor(who.cert_file, who.key_file)
+    config = {"server": "localhost", "port": impostor.port, "product": owner.product_id, "hardware": "posix", "chip": "posix",
+              "mac": "84f3eb0a0f01", "claim": "ABCD-EFGH", "trust_pin": hashlib.sha256(owner.trust).hexdigest()}
+    device = test_posix_device.Posix(tmp_path, config, (server.data / "ca" / "root.pem").read_text())
+    try:
+        device.start()
+        device.until(lambda: impostor.told if kind == "right" else impostor.tries >= 2, 15)
+    finally:
+        device.stop()
+        impostor.stop()
+    assert (impostor.told != b"") == (kind == "right"), (kind, impostor.told)
