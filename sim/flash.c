@@ -218,16 +218,22 @@ enum pag_err pag_sim_flash_share(struct pag_sim_flash *f, struct pag_sim_flash *
     return err;
 }
 
+static void visit_area(struct pag_sim_flash *f, int area, void (*visit)(void *ctx, struct pag_sim_sector *s),
+                       void *ctx)
+{
+    for (uint32_t i = 0; i < f->area_sectors[area]; i++) {
+        if (f->map[area][i] != NULL) {
+            visit(ctx, f->map[area][i]);
+        }
+    }
+}
+
 enum pag_err pag_sim_flash_each(struct pag_sim_flash *f, void (*visit)(void *ctx, struct pag_sim_sector *s),
                                 void *ctx)
 {
     const enum pag_err err = close_open(f);
     for (int area = 0; err == PAG_OK && area < PAG_AREA_COUNT; area++) {
-        for (uint32_t i = 0; i < f->area_sectors[area]; i++) {
-            if (f->map[area][i] != NULL) {
-                visit(ctx, f->map[area][i]);
-            }
-        }
+        visit_area(f, area, visit, ctx);
     }
     return err;
 }

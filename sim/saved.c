@@ -87,7 +87,7 @@ static enum pag_err get_head(struct pag_cbor_reader *r, struct pag_sim_saved *s)
     err = err == PAG_OK ? pag_cbor_get_text(r, 0, sizeof(magic), &text) : err;
     err = err == PAG_OK && !pag_span_eq_str(text, magic) ? PAG_E_MAGIC : err;
     err = err == PAG_OK ? pag_cbor_get_uint(r, SLOT_MAX_BYTES, &slot) : err;
-    err = err == PAG_OK && (slot < 2 * PAG_SIM_SECTOR || slot % PAG_SIM_SECTOR != 0) ? PAG_E_RANGE : err;
+    err = err == PAG_OK && (slot < 2ULL * PAG_SIM_SECTOR || slot % PAG_SIM_SECTOR != 0) ? PAG_E_RANGE : err;
     err = err == PAG_OK ? pag_cbor_get_bytes(r, PAG_PRODUCT_ID_BYTES, PAG_PRODUCT_ID_BYTES, &text) : err;
     if (err == PAG_OK) {
         s->slot_bytes = (uint32_t)slot;
@@ -186,25 +186,33 @@ void pag_sim_saved_free(struct pag_sim_saved *saved)
 
 /* ---- into flash ---- */
 
+static enum pag_err fill_area(const struct pag_sim_saved *saved, struct pag_span map,
+                              struct pag_sim_sector **cache, struct pag_sim_flash *f, int area)
+{
+    for (uint32_t i = 0; i < f->area_sectors[area]; i++) {
+        const uint32_t number = pag_u32le(map.p + (size_t)i * 4);
+        if (number == ERASED) {
+            continue;
+        }
+        struct pag_sim_sector **sector = &cache[number - 1];
+        *sector = *sector != NULL ? *sector : pag_sim_pool_put(f->pool, saved->sector[number - 1]);
+        if (*sector == NULL) {
+            return PAG_E_NO_MEMORY;
+        }
+        (*sector)->refs++;
+        f->map[area][i] = *sector;
+    }
+    return PAG_OK;
+}
+
 enum pag_err pag_sim_saved_flash(const struct pag_sim_saved *saved, const struct pag_sim_saved_device *from,
                                  struct pag_sim_sector **cache, struct pag_sim_flash *f)
 {
-    for (int area = 0; area < PAG_AREA_COUNT; area++) {
-        for (uint32_t i = 0; i < f->area_sectors[area]; i++) {
-            const uint32_t number = pag_u32le(from->map[area].p + (size_t)i * 4);
-            if (number == ERASED) {
-                continue;
-            }
-            struct pag_sim_sector **sector = &cache[number - 1];
-            *sector = *sector != NULL ? *sector : pag_sim_pool_put(f->pool, saved->sector[number - 1]);
-            if (*sector == NULL) {
-                return PAG_E_NO_MEMORY;
-            }
-            (*sector)->refs++;
-            f->map[area][i] = *sector;
-        }
+    enum pag_err err = PAG_OK;
+    for (int area = 0; area < PAG_AREA_COUNT && err == PAG_OK; area++) {
+        err = fill_area(saved, from->map[area], cache, f, area);
     }
-    return PAG_OK;
+    return err;
 }
 
 void pag_sim_saved_forget(const struct pag_sim_saved *saved, struct pag_sim_sector **cache,
@@ -288,7 +296,7 @@ static size_t room_for(const struct pag_sim_options *o, uint32_t sectors)
 static enum pag_err put_all(struct pag_buf *out, const struct pag_sim_options *o, struct pag_sim_world *world,
                             uint32_t sectors)
 {
-    uint8_t *map = malloc(o->slot_bytes / PAG_SIM_SECTOR * 4);
+    uint8_t *map = malloc((size_t)o->slot_bytes / PAG_SIM_SECTOR * 4);
     if (map == NULL) {
         return PAG_E_NO_MEMORY;
     }
