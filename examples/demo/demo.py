@@ -1,319 +1,37 @@
 #!/usr/bin/env python3
 """Shows a signed firmware update reaching a fleet, from an empty folder on.
 
-    demo.py --build build/release                 server in ./var on the default ports; stays up afterwards
-    demo.py --build build/release --demo --exit   own folder, free ports, no terminal; exit 0 only when all of it held
+    ./run                          server in ./var on the default ports; stays up, and its fleet with it
+    ./run                          again in the same folder: the same fleet gets the next version
+    ./run --demo                   own folder, free ports
+    ./run --demo --exit            without a terminal; exit 0 only when all of it held
+    ./run --demo --exit --devices 1000 --threads 2
 
 What happens: pagurusd init; a product, signing keys and an enrolment code by the pagurus command; version 1.0.0 of a
-real ESP8266 image is pushed; 50 simulated devices that were flashed with it enrol and send readings over MQTT;
-version 2.0.0 is pushed; every device comes to what it must come to. The counts are read from REST and compared with
-what is in each simulated device's flash."""
+real ESP8266 image is pushed; simulated devices that were flashed with it enrol and send readings over MQTT; version
+2.0.0 is pushed; every device comes to what it must come to. The counts are read from REST and compared with what is in
+each simulated device's flash. Exit: 0, 1 when something did not hold, 130 after Ctrl-C before the end."""
 
 import argparse
 import datetime
-import http.client
 import json
-import os
 import pathlib
 import shutil
 import signal
-import ssl
-import subprocess
 import sys
 import tempfile
 import time
 
+from installation import Failed, Installation, call, end, spawn, wait
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PRODUCT, HARDWARE = "meter", "d1mini"
-OLD, NEW = "1.0.0", "2.0.0"
-DEVICES, LEGACY = 50, 6
 FAULTS = {"power-cut": 1, "corrupt": 1, "crash": 1, "foreign": 1, "untrusted": 2, "wrong-chip": 1}
 MUST_REFUSE = ("foreign", "untrusted", "wrong-chip")
 SLOT_BYTES = 524288
-START_S, UPDATE_S = 60, 150
-
-
-class Failed(Exception):
-    """Something did not hold; the text says what."""
-
-
-def wait(what, check, seconds, every=0.25):
-    """The first true value of check()."""
-    end = time.monotonic() + seconds
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise Failed(f"waited {seconds} s in vain: {what}")
-        time.sleep(every)
-
-
-class Demo:
-    """One installation, its daemon, its fleet."""
-
-    def __init__(self, build, data, free_ports):
-        self.build, self.data, self.free_ports = build, data, free_ports
-        self.work = data / "demo"
-        self.daemon = self.fleet = None
-        self.ports = {}
-        self.token = None
-        self.report = self.work / "fleet.json"
-        self.table = Table()
-
-    # -- programs --------------------------------------------------------------------------------------------
-
-    def say(self, text):
-        self.table.clear()
-        print(text, flush=True)
-
-    def pagurusd(self, verb, *words):
-        # The whole fleet enrols from this machine's address.
-        settings = ["--set", "limits.claims_per_minute=1000"]
-        if self.free_ports:
-            for name in ("console", "device", "mqtt"):
-                settings += ["--set", f"{name}.port=0", "--set", f"{name}.address=127.0.0.1"]
-        return [self.build / "pagurusd", verb, "--data", self.data, *settings, *words]
-
-    @staticmethod
-    def call(words, env=None, seconds=120):
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds, env=env,
-                              check=False)
-        if done.returncode != 0:
-            raise Failed(f"{' '.join(str(word) for word in words[:4])} … ended with {done.returncode}:\n"
-                         f"{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def pagurus(self, *words):
-        """The command line, as a person would use it; its JSON."""
-        env = dict(os.environ, XDG_CONFIG_HOME=str(self.work / "config"), PAGURUS_SERVER=self.url(),
-                   PAGURUS_CA=str(self.root), PAGURUS_TOKEN_FILE=str(self.token_file))
-        out = self.call([self.build / "pagurus", *words, "--json", "--no-input", "--yes"], env)
-        return json.loads(out) if out.strip() else None
-
-    def url(self):
-        return f"https://localhost:{self.ports['console']}"
-
-    @property
-    def root(self):
-        return self.data / "ca" / "root.pem"
-
-    @property
-    def token_file(self):
-        return self.data / "admin-token"
-
-    # -- REST ------------------------------------------------------------------------------------------------
-
-    def get(self, path, token=True):
-        context = ssl.create_default_context(cafile=str(self.root))
-        connection = http.client.HTTPSConnection("localhost", self.ports["console"], timeout=20, context=context)
-        try:
-            headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}"} if token else {}
-            connection.request("GET", path, headers=headers)
-            reply = connection.getresponse()
-            return reply.status, reply.read()
-        finally:
-            connection.close()
-
-    def rest(self, path):
-        status, body = self.get("/api/v1" + path)
-        if status != 200:
-            raise Failed(f"GET {path}: {status} {body[:300]!r}")
-        return json.loads(body)
-
-    def devices(self):
-        """All devices of the product by id."""
-        items = self.rest(f"/devices?product={PRODUCT}&limit=1000")["items"]
-        return {item["id"]: item for item in items}
-
-    def readings(self, device_id):
-        """When the newest reading arrived, or None."""
-        data = self.rest(f"/devices/{device_id}/data")["data"]
-        times = [item["at"] for item in data if item["topic"].endswith("temp")]
-        return max(times, default=None)
-
-    # -- the steps -------------------------------------------------------------------------------------------
-
-    def init(self):
-        self.data.mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(mode=0o700, exist_ok=True)
-        secret = self.work / "passphrase"
-        secret.write_text("the demo's own passphrase\n")
-        secret.chmod(0o600)
-        names = "localhost,127.0.0.1"
-        out = self.call(self.pagurusd("init", "--json", "--names", names, "--passphrase-file", secret))
-        self.token_file.touch(mode=0o600)
-        self.token_file.write_text(json.loads(out)["token"] + "\n")
-        self.say(f"  authority and admin token made in {self.data}")
-
-    def start(self):
-        ports = self.data / "run" / "ports.json"
-        ports.unlink(missing_ok=True)
-        log = self.data / "pagurusd.log"
-        with open(log, "ab") as out:
-            self.daemon = subprocess.Popen([str(word) for word in self.pagurusd("run")], stdout=out, stderr=out,
-                                           start_new_session=True)
-
-        def up():
-            if self.daemon.poll() is not None:
-                raise Failed(f"pagurusd ended with {self.daemon.returncode}:\n{log.read_text()[-3000:]}")
-            try:
-                self.ports = json.loads(ports.read_text())
-                return self.get("/readyz", token=False)[0] == 200
-            except (OSError, ValueError, KeyError):
-                return False
-
-        wait(f"pagurusd gets ready (see {log})", up, START_S)
-        self.say(f"  pagurusd is ready: console {self.url()}, devices on {self.ports['device']}, "
-                 f"MQTT on {self.ports['mqtt']}")
-
-    def prepare(self):
-        """Product, keys, trust set."""
-        self.pagurus("product", "create", PRODUCT, "--chip", "esp8266", "--hardware", HARDWARE, "--slot",
-                     SLOT_BYTES - 4096, "--set", "poll_s=10")
-        secret = ["--passphrase-file", self.work / "passphrase"]
-        self.pagurus("key", "generate", "demo-root", *secret)
-        self.pagurus("key", "generate", "demo-release", *secret)
-        self.pagurus("key", "trust", "create", "--product", PRODUCT, "--root", "demo-root", "--release", "demo-release",
-                     *secret)
-        status, trust = self.get(f"/api/v1/products/{PRODUCT}/trust-sets/1")
-        if status != 200:
-            raise Failed(f"the trust set cannot be read back: {status}")
-        (self.work / "trust.cose").write_bytes(trust)
-        self.say(f"  product {PRODUCT}, root and release key, trust set 1")
-
-    def build_image(self, version):
-        self.call(["make", "-s", "-C", ROOT / "examples" / "esp8266", f"VERSION={version}", f"OUT={self.work}",
-                   f"PRODUCT={PRODUCT}", f"HARDWARE={HARDWARE}"])
-        return self.work / f"{PRODUCT}-{version}.bin"
-
-    def push(self, version):
-        image = self.build_image(version)
-        self.pagurus("release", "push", image, "--product", PRODUCT, "--sign", "demo-release", "--passphrase-file",
-                     self.work / "passphrase")
-        self.say(f"  release {version}: {image.stat().st_size} bytes, signed by demo-release, published")
-
-    def start_fleet(self):
-        code = self.pagurus("enroll", "code", "create", "--product", PRODUCT, "--uses", DEVICES, "--ttl", "1h")["code"]
-        faults = ",".join(f"{name}={n}" for name, n in FAULTS.items())
-        words = [self.build / "pagurus-sim", "run", "--server", f"https://localhost:{self.ports['device']}", "--ca",
-                 self.root, "--trust-set", self.work / "trust.cose", "--product", PRODUCT, "--hardware", HARDWARE,
-                 "--claim-code", code, "--image", self.work / f"{PRODUCT}-{OLD}.bin", "--slot-bytes", SLOT_BYTES,
-                 "--devices", DEVICES, "--legacy", LEGACY, "--faults", faults, "--profile", "quick", "--until",
-                 "confirmed", "--seconds", START_S + UPDATE_S, "--report-file", self.report]
-        with open(self.work / "fleet.log", "wb") as log:
-            self.fleet = subprocess.Popen([str(word) for word in words], stdout=log, stderr=log, start_new_session=True)
-        self.say(f"  {DEVICES} devices start, flashed with {OLD}: {DEVICES - LEGACY} native, {LEGACY} ESP8266httpUpdate; "
-                 f"faults: {faults}")
-
-    def all_report(self):
-        """Every device that may talk is there, runs the old version, and a reading of it has arrived."""
-        if self.fleet.poll() is not None:
-            raise Failed(f"the fleet ended early:\n{(self.work / 'fleet.log').read_text()[-2000:]}")
-        devices = self.devices()
-        self.table.show(devices)
-        known = [d for d in devices.values() if (d["running"] or {}).get("version") == OLD]
-        if len(known) < DEVICES - FAULTS["foreign"]:
-            return None
-        times = {d["id"]: self.readings(d["id"]) for d in known}
-        return times if all(times.values()) else None
-
-    def fleet_done(self):
-        self.table.show(self.devices())
-        return self.fleet.poll() is not None
-
-    # -- the end ---------------------------------------------------------------------------------------------
-
-    def verdict(self, before):
-        """Compares REST with each device's flash; the numbers of the last line."""
-        simulated = json.loads(self.report.read_text())["devices"]
-        wrong = [f"{d['id']} ({d['kind']}, fault {d['fault']}): {d['outcome']} with {d['version_after']}, "
-                 f"{d['readings_before']}+{d['readings_after']} readings, {d['error']} {d['error_text']}"
-                 for d in simulated if not d["as_expected"]]
-        devices = self.devices()
-        confirmed = refused = back = 0
-        for one in simulated:
-            known = devices.get(one["id"])
-            if one["fault"] == "foreign":
-                refused += 1
-                if known is not None:
-                    wrong.append(f"{one['id']}: has a certificate of somebody else and is known to the server")
-                continue
-            if known is None:
-                wrong.append(f"{one['id']}: not known to the server")
-                continue
-            wrong += self.compare(one, known, before)
-            version = known["running"]["version"]
-            confirmed += version == NEW and known["state"] == "up_to_date"
-            refused += one["fault"] in MUST_REFUSE and version == OLD
-            back += known["state"] == "reverted" and version == OLD
-        want = (DEVICES - sum(FAULTS[name] for name in MUST_REFUSE) - FAULTS["crash"],
-                sum(FAULTS[name] for name in MUST_REFUSE), FAULTS["crash"])
-        if (confirmed, refused, back) != want:
-            wrong.append(f"confirmed, refused, back are {(confirmed, refused, back)}, wanted {want}")
-        if wrong:
-            raise Failed("\n".join(wrong))
-        return f"demo: {len(simulated)} devices, {confirmed} confirmed, {refused} refused as they must, {back} went back"
-
-    def compare(self, one, known, before):
-        """What REST says of a device against its flash and its readings."""
-        wrong = []
-        if known["running"]["sha256"] != one["sha256"]:
-            wrong.append(f"{one['id']}: REST says it runs {known['running']['sha256'][:12]}, flash holds "
-                         f"{one['sha256'][:12]}")
-        after = self.readings(one["id"])
-        if not before.get(one["id"]) or not after or after <= before[one["id"]]:
-            wrong.append(f"{one['id']}: no reading after the update")
-        if one["fault"] == "crash" and (known["state"] != "reverted" or not known["why"]):
-            wrong.append(f"{one['id']}: crashed, but REST says {known['state']}: {known['why']}")
-        if one["fault"] in MUST_REFUSE and known["state"] not in ("failed", "blocked"):
-            wrong.append(f"{one['id']}: refused, but REST says {known['state']}: {known['why']}")
-        return wrong
-
-    def whole(self):
-        self.say("pagurus demo")
-        self.init()
-        self.start()
-        self.prepare()
-        self.push(OLD)
-        self.start_fleet()
-        before = wait("every device reports and sends readings", self.all_report, START_S, every=0.5)
-        self.say(f"  {len(before)} devices run {OLD}, a reading of each has arrived")
-        self.push(NEW)
-        began = time.monotonic()
-        wait("every device comes to its end", self.fleet_done, UPDATE_S, every=0.5)
-        self.say(f"  the fleet came to its end {time.monotonic() - began:.1f} s after the push")
-        last = self.verdict(before)
-        self.table.clear()
-        print(last, flush=True)
-
-    def next_steps(self):
-        tool = self.build / "pagurus"
-        print(f"""
-The server stays up; Ctrl-C ends it. Try next:
-  status page   {self.url()}/            (certificate: {self.root})
-  admin token   {self.token_file}
-  log           {self.data / 'pagurusd.log'}
-
-  {tool} login {self.url()} --ca {self.root} --token-file {self.token_file}
-  {tool} status
-  {tool} device list
-  {tool} device list --state reverted
-  {tool} release list --product {PRODUCT}
-  {tool} doctor
-""", flush=True)
-
-    def stop(self):
-        """Ends what this program started, by its process id."""
-        for process in (self.fleet, self.daemon):
-            if process is None or process.poll() is not None:
-                continue
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+LEAST_DEVICES = 20
+WEEK_S = 604800
+SAMPLE = 200  # devices whose readings are asked for in one round
 
 
 class Table:
@@ -345,52 +63,345 @@ class Table:
         self.lines = len(rows)
 
 
+class Readings:
+    """When readings of each device arrived, as REST tells: asked for again and again, a part of the fleet at a time."""
+
+    def __init__(self, server):
+        self.server = server
+        self.times = {}
+        self.turn = 0
+
+    def newest(self, device_id):
+        data = self.server.rest(f"/devices/{device_id}/data")["data"]
+        return max((item["at"] for item in data if item["topic"].endswith("temp")), default="")
+
+    def look(self, ids):
+        for device_id in ids:
+            newest = self.newest(device_id)
+            if newest:
+                self.times.setdefault(device_id, set()).add(newest)
+
+    def sample(self, ids):
+        ids = sorted(ids)
+        self.look((ids + ids)[self.turn:self.turn + min(SAMPLE, len(ids))])
+        self.turn = (self.turn + SAMPLE) % len(ids) if len(ids) > SAMPLE else 0
+
+    def count(self, device_id, after="", until="~"):
+        return sum(after < at <= until for at in self.times.get(device_id, ()))
+
+
+def settled_at(device):
+    """Since when a device is what it is: the later of what it runs and how its last update ended."""
+    return max((device["running"] or {}).get("since") or "", (device["action"] or {}).get("since") or "")
+
+
+class Demo:
+    """One installation and its fleet."""
+
+    def __init__(self, args, data):
+        self.server = Installation(args.build.resolve(), data, args.demo or args.exit)
+        self.work = self.server.work
+        self.devices_n, self.threads = args.devices, args.threads
+        self.legacy_n = max(1, args.devices * 6 // 50)
+        self.update_s = 150 + args.devices // 10
+        self.fleet = None
+        self.report = self.work / "fleet.json"
+        self.kept = self.work / "fleet.devices"
+        self.done = self.work / "done.json"
+        self.table = Table()
+        self.readings = Readings(self.server)
+
+    def say(self, text):
+        self.table.clear()
+        print(text, flush=True)
+
+    def devices(self):
+        return {item["id"]: item for item in self.server.pages(f"/devices?product={PRODUCT}")}
+
+    # -- the steps -------------------------------------------------------------------------------------------
+
+    def start(self):
+        self.server.start()
+        ports = self.server.ports
+        self.say(f"  pagurusd is ready: console {self.server.url()}, devices on {ports['device']}, MQTT on {ports['mqtt']}")
+
+    def prepare(self):
+        """Product, keys, trust set."""
+        server = self.server
+        server.pagurus("product", "create", PRODUCT, "--chip", "esp8266", "--hardware", HARDWARE, "--slot",
+                       SLOT_BYTES - 4096, "--set", "poll_s=10")
+        secret = ["--passphrase-file", server.passphrase]
+        server.pagurus("key", "generate", "demo-root", *secret)
+        server.pagurus("key", "generate", "demo-release", *secret)
+        server.pagurus("key", "trust", "create", "--product", PRODUCT, "--root", "demo-root", "--release", "demo-release",
+                       *secret)
+        status, trust = server.get(f"/api/v1/products/{PRODUCT}/trust-sets/1")
+        if status != 200:
+            raise Failed(f"the trust set cannot be read back: {status}")
+        (self.work / "trust.cose").write_bytes(trust)
+        self.say(f"  product {PRODUCT}, root and release key, trust set 1")
+
+    def push(self, version):
+        call(["make", "-s", "-C", ROOT / "examples" / "esp8266", f"VERSION={version}", f"OUT={self.work}",
+              f"PRODUCT={PRODUCT}", f"HARDWARE={HARDWARE}"])
+        image = self.work / f"{PRODUCT}-{version}.bin"
+        self.server.pagurus("release", "push", image, "--product", PRODUCT, "--sign", "demo-release", "--passphrase-file",
+                            self.server.passphrase)
+        self.say(f"  release {version}: {image.stat().st_size} bytes, signed by demo-release, published")
+
+    def start_fleet(self, *more):
+        """New devices flashed with 1.0.0, or those of the run before."""
+        self.report.unlink(missing_ok=True)
+        words = [self.server.build / "pagurus-sim", "run", "--server", f"https://localhost:{self.server.ports['device']}",
+                 "--ca", self.server.root, "--trust-set", self.work / "trust.cose", "--product", PRODUCT, "--hardware",
+                 HARDWARE, "--image", self.work / f"{PRODUCT}-1.0.0.bin", "--slot-bytes", SLOT_BYTES, "--profile", "quick",
+                 "--threads", self.threads, "--devices-file", self.kept, "--report-file", self.report, *more]
+        if not self.kept.exists():
+            code = self.server.pagurus("enroll", "code", "create", "--product", PRODUCT, "--uses", self.devices_n, "--ttl",
+                                       "1h")["code"]
+            words += ["--claim-code", code, "--devices", self.devices_n, "--legacy", self.legacy_n, "--faults",
+                      ",".join(f"{name}={n}" for name, n in FAULTS.items())]
+        self.fleet = spawn(words, self.work / "fleet.log")
+
+    def fleet_ended(self):
+        if self.fleet.poll() not in (None, 0, 1):
+            raise Failed(f"the fleet ended with {self.fleet.returncode}:\n{(self.work / 'fleet.log').read_text()[-2000:]}")
+        return self.fleet.poll() is not None
+
+    def all_report(self, earlier):
+        """Every device that may talk is there, and a reading has arrived that is not of an earlier run."""
+        if self.fleet_ended():
+            raise Failed(f"the fleet ended early:\n{(self.work / 'fleet.log').read_text()[-2000:]}")
+        devices = self.devices()
+        self.table.show(devices)
+        if len([d for d in devices.values() if d["running"]]) < self.devices_n - FAULTS["foreign"]:
+            return None
+        silent = [i for i in devices if not self.readings.count(i, earlier)]
+        self.readings.look(silent[:SAMPLE])
+        return devices if all(self.readings.count(i, earlier) for i in devices) else None
+
+    def all_ended(self):
+        devices = self.devices()
+        self.table.show(devices)
+        self.readings.sample(devices)
+        return self.fleet_ended()
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def all_heard(self):
+        """After its update a reading of every device."""
+        devices = self.devices()
+        silent = [i for i, d in devices.items() if not self.readings.count(i, settled_at(d))]
+        self.readings.look(silent)
+        return not any(not self.readings.count(i, settled_at(devices[i])) for i in silent)
+
+    def verdict(self, new, pushed_at):
+        """Compares REST with each device's flash; the numbers of the last line."""
+        simulated = json.loads(self.report.read_text())["devices"]
+        wrong = [f"{d['id']} ({d['kind']}, fault {d['fault']}): {d['outcome']} with {d['version_after']}, "
+                 f"{d['readings_before']}+{d['readings_after']} readings, {d['error']} {d['error_text']}"
+                 for d in simulated if not d["as_expected"]]
+        if not wrong:
+            wait("a reading of every device after its update", self.all_heard, 20, every=0.5)
+        devices = self.devices()
+        confirmed = refused = back = before = after = 0
+        for one in simulated:
+            known = devices.get(one["id"])
+            if one["fault"] == "foreign":
+                refused += 1
+                if known is not None:
+                    wrong.append(f"{one['id']}: has a certificate of somebody else and is known to the server")
+                continue
+            if known is None:
+                wrong.append(f"{one['id']}: not known to the server")
+                continue
+            wrong += self.compare(one, known, pushed_at)
+            version = known["running"]["version"]
+            confirmed += version == new and known["state"] == "up_to_date"
+            refused += one["fault"] in MUST_REFUSE and version != new
+            back += known["state"] == "reverted" and version != new
+            before += self.readings.count(one["id"], until=pushed_at)
+            after += self.readings.count(one["id"], settled_at(known))
+        must_refuse = sum(FAULTS[name] for name in MUST_REFUSE)
+        want = (self.devices_n - must_refuse - FAULTS["crash"], must_refuse, FAULTS["crash"])
+        if (confirmed, refused, back) != want:
+            wrong.append(f"confirmed, refused, back are {(confirmed, refused, back)}, wanted {want}")
+        if wrong:
+            raise Failed("\n".join(wrong))
+        self.say(f"  readings that REST showed: {before} before the push, {after} after each device's update; none missing")
+        return f"demo: {len(simulated)} devices, {confirmed} confirmed, {refused} refused as they must, {back} went back"
+
+    def compare(self, one, known, pushed_at):
+        """What REST says of a device against its flash and its readings."""
+        wrong = []
+        if known["running"]["sha256"] != one["sha256"]:
+            wrong.append(f"{one['id']}: REST says it runs {known['running']['sha256'][:12]}, flash holds "
+                         f"{one['sha256'][:12]}")
+        if not self.readings.count(one["id"], until=pushed_at):
+            wrong.append(f"{one['id']}: no reading before the push")
+        if not self.readings.count(one["id"], settled_at(known)):
+            wrong.append(f"{one['id']}: no reading after the update")
+        if one["fault"] == "crash" and (known["state"] != "reverted" or not known["why"]):
+            wrong.append(f"{one['id']}: crashed, but REST says {known['state']}: {known['why']}")
+        if one["fault"] in MUST_REFUSE and known["state"] not in ("failed", "blocked"):
+            wrong.append(f"{one['id']}: refused, but REST says {known['state']}: {known['why']}")
+        return wrong
+
+    def update(self, old, new):
+        """From devices that just start to the last line."""
+        earlier = max((self.readings.newest(i) for i in self.devices()), default="")
+        self.start_fleet("--until", "confirmed", "--seconds", 60 + 2 * self.update_s)
+        faults = ", ".join(f"{name} {n}" for name, n in FAULTS.items())
+        self.say(f"  {self.devices_n} devices start with {old}: {self.devices_n - self.legacy_n} native, {self.legacy_n} "
+                 f"ESP8266httpUpdate; faults: {faults}")
+        known = wait("every device reports and sends readings", lambda: self.all_report(earlier), self.update_s, every=0.5)
+        self.say(f"  {len(known)} devices are there, a reading of each has arrived")
+        pushed_at = max(max(self.readings.times[i]) for i in known)
+        self.push(new)
+        began = time.monotonic()
+        wait("every device comes to its end", self.all_ended, self.update_s, every=0.5)
+        self.say(f"  the fleet came to its end {time.monotonic() - began:.1f} s after the push")
+        last = self.verdict(new, pushed_at)
+        seconds, mib = self.server.cost()
+        self.say(f"  pagurusd took {seconds:.1f} s of processor and {mib:.0f} MiB at most")
+        self.done.write_text(json.dumps({"devices": self.devices_n, "legacy": self.legacy_n}) + "\n")
+        print(last, flush=True)
+
+    def first(self):
+        """Into an empty folder."""
+        self.server.init()
+        self.say(f"  authority and admin token made in {self.server.data}")
+        self.start()
+        self.prepare()
+        self.push("1.0.0")
+        self.update("1.0.0", "2.0.0")
+
+    def again(self):
+        """The fleet of an earlier run gets a version that nobody has."""
+        known = json.loads(self.done.read_text())
+        self.devices_n, self.legacy_n = known["devices"], known["legacy"]
+        self.start()
+        if not self.kept.exists():
+            self.say(f"  {self.kept} is missing, so there is no fleet to update")
+            return
+        releases = [r["version"] for r in self.server.pages(f"/releases?product={PRODUCT}")]
+        newest = max(int(version.split(".")[0]) for version in releases)
+        self.update(f"what they have, at most {newest}.x", f"{newest + 1}.0.0")
+
+    def keep_up(self):
+        """The fleet goes on until somebody ends it."""
+        if self.kept.exists():
+            self.start_fleet("--seconds", WEEK_S)
+        self.next_steps()
+        while self.server.daemon.poll() is None:
+            time.sleep(0.2)
+        raise Failed(f"pagurusd ended with {self.server.daemon.returncode}; see {self.server.log}")
+
+    def next_steps(self):
+        server, tool = self.server, self.server.build / "pagurus"
+        fleet = "The server and its fleet stay up" if self.fleet else "The server stays up"
+        print(f"""
+{fleet}; Ctrl-C ends it. Try next, in another terminal:
+
+  export PATH={server.build}:$PATH XDG_CONFIG_HOME={self.work / 'config'}
+  pagurus login {server.url()} --ca {server.root} --token-file {server.token_file}
+  pagurus status
+  pagurus device list
+  pagurus device list --state reverted
+  pagurus release list --product {PRODUCT}
+  pagurus doctor               (asks you to put the exported root key away: do)
+
+  A release of your own, signed by you (passphrase: {server.passphrase}):
+  make -s -C {ROOT / 'examples' / 'esp8266'} VERSION=9.0.0 OUT=/tmp PRODUCT={PRODUCT} HARDWARE={HARDWARE}
+  pagurus release push /tmp/{PRODUCT}-9.0.0.bin --product {PRODUCT} --sign demo-release
+
+  status page   {server.url()}/   (asks for the token in {server.token_file};
+                your browser has to trust {server.root})
+  log           {server.log}
+  once more     Ctrl-C, then ./run: the same fleet gets the next version
+""", flush=True)
+        if not tool.exists():
+            raise Failed(f"{tool} is missing")
+
+    def stop(self):
+        """Ends what this program started, by its process id: the fleet first, which writes its devices down."""
+        end(self.fleet)
+        self.server.stop()
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="folder with the programs")
-    parser.add_argument("--data", type=pathlib.Path, help="data folder (default ./var; with --exit an own one)")
+    parser.add_argument("--data", type=pathlib.Path, help="data folder (default ./var; with --demo or --exit an own one)")
     parser.add_argument("--demo", action="store_true", help="own folder and free ports")
-    parser.add_argument("--exit", action="store_true", help="end when the update is through")
+    parser.add_argument("--exit", action="store_true", help="end when the update is through; free ports")
     parser.add_argument("--keep", action="store_true", help="keep the own folder")
-    return parser.parse_args()
+    parser.add_argument("--devices", type=int, default=50, help="how many devices a new fleet has (50)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the simulator (1)")
+    args = parser.parse_args()
+    if not LEAST_DEVICES <= args.devices <= 100000:
+        parser.error(f"--devices takes {LEAST_DEVICES} to 100000")
+    if not 1 <= args.threads <= 64:
+        parser.error("--threads takes 1 to 64")
+    return args
 
 
-def stay(demo):
-    demo.next_steps()
-    while demo.daemon.poll() is None:
-        time.sleep(0.5)
-    return 1
+def make_way(demo):
+    """What an interrupted demo left is put aside; it held nothing but the demo's."""
+    data = demo.server.data
+    if demo.work.exists() and not demo.done.exists():
+        aside = data.with_name(f"{data.name}.interrupted-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+        data.rename(aside)
+        demo.say(f"  an earlier run was interrupted; what it left is now in {aside}, remove it when you like")
+
+
+def whole(demo, args):
+    demo.say("pagurus demo")
+    demo.server.check_ports()
+    make_way(demo)
+    if demo.done.exists():
+        demo.again()
+    elif demo.server.root.exists():
+        demo.start()
+        demo.say(f"  {demo.server.data} holds an installation that is not the demo's, so no update is shown")
+    else:
+        demo.first()
+    if not args.exit:
+        demo.keep_up()
+    return 0
+
+
+def stop_at_signal(number, _):
+    sys.exit(128 + number)
 
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    own = args.demo or args.exit
-    if args.data is None:
-        args.data = pathlib.Path(tempfile.mkdtemp(prefix="pagurus-demo-")) if own else ROOT / "var"
-    else:
-        own = False
-    demo = Demo(args.build.resolve(), args.data.resolve(), args.demo or args.exit)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop_at_signal)
+    own = args.data is None and (args.demo or args.exit)
+    data = pathlib.Path(tempfile.mkdtemp(prefix="pagurus-demo-")) if own else (args.data or ROOT / "var")
+    demo = Demo(args, data.resolve())
+    code = 1
     try:
-        if (demo.data / "ca" / "root.pem").exists():
-            demo.start()
-            print("  this folder holds an installation already, so nothing is shown again; remove it for a fresh demo")
-        else:
-            demo.whole()
-        return 0 if args.exit else stay(demo)
-    except Failed as why:
+        code = whole(demo, args)
+    except (Failed, OSError) as why:
         demo.table.clear()
         print(f"demo: failed: {why}", file=sys.stderr)
-        print(f"demo: see {demo.data}", file=sys.stderr)
+        if data.exists():
+            print(f"demo: see {data}", file=sys.stderr)
         own = False
-        return 1
     except KeyboardInterrupt:
-        return 130
+        # Once it only stays up, Ctrl-C is how it ends.
+        code = 0 if demo.done.exists() and not args.exit else 130
+        demo.say("\ndemo: stopping")
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         demo.stop()
         if own and not args.keep:
-            shutil.rmtree(demo.data, ignore_errors=True)
+            shutil.rmtree(data, ignore_errors=True)
+    return code
 
 
 if __name__ == "__main__":
