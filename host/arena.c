@@ -1,5 +1,6 @@
 #include "host/arena.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,10 @@ struct pag_arena {
     size_t used;
 };
 
+/* Arenas of one pool may grow on different threads (a request is lent to the store's writer), hence the lock.
+ */
 struct pag_arena_pool {
+    pthread_mutex_t lock;
     struct block *idle;
     size_t idle_bytes;
     size_t keep_bytes;
@@ -36,6 +40,10 @@ struct pag_arena_pool {
 struct pag_arena_pool *pag_arena_pool_new(size_t keep_bytes)
 {
     struct pag_arena_pool *pool = calloc(1, sizeof(*pool));
+    if (pool != NULL && pthread_mutex_init(&pool->lock, NULL) != 0) {
+        free(pool);
+        return NULL;
+    }
     if (pool != NULL) {
         pool->keep_bytes = keep_bytes;
     }
@@ -52,6 +60,7 @@ void pag_arena_pool_free(struct pag_arena_pool *pool)
         pool->idle = b->next;
         free(b);
     }
+    (void)pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
@@ -60,18 +69,29 @@ static uint8_t *block_data(struct block *b)
     return (uint8_t *)(b + 1);
 }
 
-static struct block *block_take(struct pag_arena_pool *pool, size_t need)
+/* A block of the pool's list; NULL when it is empty. */
+static struct block *idle_take(struct pag_arena_pool *pool)
 {
-    if (need <= (size_t)BLOCK_CAP && pool->idle != NULL) {
-        struct block *b = pool->idle;
+    (void)pthread_mutex_lock(&pool->lock);
+    struct block *b = pool->idle;
+    if (b != NULL) {
         pool->idle = b->next;
         pool->idle_bytes -= BLOCK_BYTES;
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    return b;
+}
+
+static struct block *block_take(struct pag_arena_pool *pool, size_t need)
+{
+    struct block *b = need <= (size_t)BLOCK_CAP ? idle_take(pool) : NULL;
+    if (b != NULL) {
         b->used = 0;
         b->next = NULL;
         return b;
     }
     size_t cap = need <= (size_t)BLOCK_CAP ? (size_t)BLOCK_CAP : need;
-    struct block *b = malloc(sizeof(*b) + cap);
+    b = malloc(sizeof(*b) + cap);
     if (b != NULL) {
         *b = (struct block){ .cap = cap };
     }
@@ -80,13 +100,20 @@ static struct block *block_take(struct pag_arena_pool *pool, size_t need)
 
 static void block_give(struct pag_arena_pool *pool, struct block *b)
 {
-    if (b->cap != (size_t)BLOCK_CAP || pool->idle_bytes + BLOCK_BYTES > pool->keep_bytes) {
-        free(b);
-        return;
+    bool kept = false;
+    if (b->cap == (size_t)BLOCK_CAP) {
+        (void)pthread_mutex_lock(&pool->lock);
+        kept = pool->idle_bytes + BLOCK_BYTES <= pool->keep_bytes;
+        if (kept) {
+            b->next = pool->idle;
+            pool->idle = b;
+            pool->idle_bytes += BLOCK_BYTES;
+        }
+        (void)pthread_mutex_unlock(&pool->lock);
     }
-    b->next = pool->idle;
-    pool->idle = b;
-    pool->idle_bytes += BLOCK_BYTES;
+    if (!kept) {
+        free(b);
+    }
 }
 
 static size_t aligned(size_t n)

@@ -8,7 +8,8 @@
 
 /*
  * One arena a request: everything allocated from it lives until pag_arena_close, nothing is freed alone. A
- * pool (one a thread, not locked) keeps blocks for reuse. Over the ceiling, allocation returns NULL.
+ * pool keeps blocks for reuse and is locked: one arena belongs to one thread at a time, but arenas of one
+ * pool may be used by several at once. Over the ceiling, allocation returns NULL.
  */
 struct pag_arena;
 struct pag_arena_pool;

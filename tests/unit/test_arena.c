@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,6 +120,42 @@ static void allocations_do_not_overlap(void **state)
     pag_arena_close(a);
 }
 
+/* A request's arena is lent to the store's writer while its thread opens others. */
+static void *use_pool(void *shared)
+{
+    for (size_t i = 0; i < 3000; i++) {
+        struct pag_arena *a = pag_arena_open(shared, 1 << 20);
+        uint8_t *p = pag_arena_raw(a, 6000);
+        uint8_t *q = pag_arena_raw(a, 6000);
+        if (p == NULL || q == NULL) {
+            return shared;
+        }
+        memset(p, (int)(i & 0xff), 6000);
+        memset(q, 0xee, 6000);
+        for (size_t k = 0; k < 6000; k++) {
+            if (p[k] != (i & 0xff)) {
+                return shared; /* another arena was given the same block */
+            }
+        }
+        pag_arena_close(a);
+    }
+    return NULL;
+}
+
+static void arenas_of_one_pool_grow_on_several_threads(void **state)
+{
+    struct pag_arena_pool *pool = *state;
+    pthread_t thread[4];
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&thread[i], NULL, use_pool, pool), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        void *wrong = NULL;
+        assert_int_equal(pthread_join(thread[i], &wrong), 0);
+        assert_null(wrong);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_large_block_does_not_end_the_small_one_in_use, set_up, tear_down),
         cmocka_unit_test_setup_teardown(texts_are_terminated_copies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(allocations_do_not_overlap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(arenas_of_one_pool_grow_on_several_threads, set_up, tear_down),
         cmocka_unit_test(closing_nothing_is_fine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
