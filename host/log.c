@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@ enum { LINE_MAX_BYTES = 4000, LINE_SPARE = 96, VALUE_MAX = 512 };
 
 struct pag_log {
     int fd;
-    enum pag_log_level least;
-    bool json;
+    atomic_uint least; /* enum pag_log_level */
+    atomic_bool json;
     struct pag_clock clock;
 };
 
@@ -30,9 +31,17 @@ struct pag_log *pag_log_new(int fd, enum pag_log_level least, bool json, struct 
 {
     struct pag_log *log = calloc(1, sizeof(*log));
     if (log != NULL) {
-        *log = (struct pag_log){ .fd = fd, .least = least, .json = json, .clock = clock };
+        log->fd = fd;
+        log->clock = clock;
+        pag_log_change(log, least, json);
     }
     return log;
+}
+
+void pag_log_change(struct pag_log *log, enum pag_log_level least, bool json)
+{
+    atomic_store_explicit(&log->least, (unsigned)least, memory_order_relaxed);
+    atomic_store_explicit(&log->json, json, memory_order_relaxed);
 }
 
 void pag_log_free(struct pag_log *log)
@@ -198,46 +207,48 @@ static void put_value(struct line *l, const struct pag_field *f, bool json)
     }
 }
 
-static void put_head(struct line *l, const struct pag_log *log, enum pag_log_level level, const char *event)
+static void put_head(struct line *l, const struct pag_log *log, bool json, enum pag_log_level level,
+                     const char *event)
 {
     char when[25];
     pag_time_text(log->clock.now_unix_ms(log->clock.ctx), when);
-    put_str(l, log->json ? "{\"t\":\"" : "");
+    put_str(l, json ? "{\"t\":\"" : "");
     put_str(l, when);
-    put_str(l, log->json ? "\",\"level\":\"" : " ");
-    put_str(l, log->json ? level_lower[level] : level_upper[level]);
-    put_str(l, log->json ? "\",\"event\":\"" : " ");
+    put_str(l, json ? "\",\"level\":\"" : " ");
+    put_str(l, json ? level_lower[level] : level_upper[level]);
+    put_str(l, json ? "\",\"event\":\"" : " ");
     put_str(l, event);
-    put_str(l, log->json ? "\"" : "");
+    put_str(l, json ? "\"" : "");
 }
 
 void pag_log_event(struct pag_log *log, enum pag_log_level level, const char *event,
                    const struct pag_field *fields, size_t n)
 {
-    if (log == NULL || level < log->least) {
+    if (log == NULL || level < atomic_load_explicit(&log->least, memory_order_relaxed)) {
         return;
     }
+    bool json = atomic_load_explicit(&log->json, memory_order_relaxed); /* one form for the whole line */
     struct line l;
     l.n = 0;
     l.full = false;
-    put_head(&l, log, level, event);
+    put_head(&l, log, json, level, event);
     for (size_t i = 0; i < n; i++) {
         size_t before = l.n;
-        put_str(&l, log->json ? ",\"" : " ");
+        put_str(&l, json ? ",\"" : " ");
         put_str(&l, fields[i].key);
-        put_str(&l, log->json ? "\":" : "=");
-        put_value(&l, &fields[i], log->json);
+        put_str(&l, json ? "\":" : "=");
+        put_value(&l, &fields[i], json);
         if (l.full) { /* the field does not fit: leave it out whole and say so */
             static const char cut_json[] = ",\"cut\":true";
             static const char cut_text[] = " cut=true";
             l.n = before;
-            const char *mark = log->json ? cut_json : cut_text;
+            const char *mark = json ? cut_json : cut_text;
             memcpy(l.text + l.n, mark, strlen(mark));
             l.n += strlen(mark);
             break;
         }
     }
-    if (log->json) {
+    if (json) {
         l.text[l.n++] = '}';
     }
     l.text[l.n++] = '\n';

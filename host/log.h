@@ -35,6 +35,8 @@ struct pag_field {
 /* fd is borrowed. json: one object a line, else "2026-…Z WARN rollout.paused rollout=ro_17 failures=3". */
 struct pag_log *pag_log_new(int fd, enum pag_log_level least, bool json, struct pag_clock clock);
 void pag_log_free(struct pag_log *log);
+/* From now on; any thread. */
+void pag_log_change(struct pag_log *log, enum pag_log_level least, bool json);
 
 /* log may be NULL: nothing is written. event: "noun.verb", a literal. */
 void pag_log_event(struct pag_log *log, enum pag_log_level level, const char *event,

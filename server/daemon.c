@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "host/bucket.h"
 #include "host/crypto.h"
 #include "host/fs.h"
 #include "host/rand.h"
 #include "host/x509.h"
 #include "server/lock.h"
 
-enum { TRANSFERS_MAX = 512, FILES_WANTED = 65536 };
+enum { FILES_WANTED = 65536 };
 
 static const char *what_of(const struct pag_fail *why, enum pag_err err)
 {
@@ -107,6 +108,17 @@ static int store_up(struct pag_daemon *d)
                : pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", d->paths.database, what_of(&why, err));
 }
 
+void pag_daemon_set_limits(struct pag_daemon *d)
+{
+    struct pag_api_limits *to = &d->api.limits;
+    atomic_store(&to->requests, d->config.limits.device_requests);
+    atomic_store(&to->requests_burst, d->config.limits.device_requests_burst);
+    atomic_store(&to->messages, d->config.limits.device_messages);
+    atomic_store(&to->messages_burst, d->config.limits.device_messages_burst);
+    atomic_store(&to->text, d->config.limits.device_text);
+    atomic_store(&to->transfers, d->config.limits.transfers);
+}
+
 static int app_up(struct pag_daemon *d)
 {
     struct pag_fail why = { .code = PAG_OK };
@@ -144,10 +156,14 @@ static int app_up(struct pag_daemon *d)
         .process = &pag_daemon_process,
         .process_ctx = d,
         .freshness_pem = d->freshness_pem,
-        .transfers_max = TRANSFERS_MAX,
         .body_max = d->config.limits.body,
         .image_max = d->config.limits.image,
     };
+    d->api.buckets = pag_buckets_new();
+    if (d->api.buckets == NULL) {
+        return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
+    }
+    pag_daemon_set_limits(d);
     memcpy(d->api.freshness_id, config.freshness_key, sizeof d->api.freshness_id);
     (void)pag_crypto_point(d->freshness, d->api.freshness_point);
     pag_rand_bytes(d->api.cursor_key, sizeof d->api.cursor_key);
@@ -297,6 +313,7 @@ int pag_daemon_up(struct pag_daemon *d)
     d->clock = pag_clock_system();
     d->started_unix_ms = d->clock.now_unix_ms(d->clock.ctx);
     d->lock_fd = -1;
+    (void)pthread_mutex_init(&d->certificate_lock, NULL);
     int code = pag_program_load_installed(&d->args, &d->config, &d->paths);
     if (code == 0) {
         pag_daemon_read_certificates(d);
@@ -357,6 +374,7 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
     pag_http_free(d->device);
     pag_http_free(d->legacy);
     pag_api_close(&d->api);
+    pag_buckets_free(d->api.buckets);
     pag_tls_free(d->console_tls);
     pag_tls_free(d->device_tls);
     for (size_t i = 0; i < PAG_NETWORK_THREADS_MAX; i++) {
@@ -375,22 +393,5 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
     if (d->lock_fd >= 0) {
         (void)pag_fs_remove(d->paths.ports_json, NULL);
         pag_lock_drop(d->paths.data, d->lock_fd);
-    }
-}
-
-void pag_daemon_reload(struct pag_daemon *d)
-{
-    struct pag_fail why = { .code = PAG_OK };
-    enum pag_err err = pag_tls_reload(d->console_tls, &why);
-    if (err == PAG_OK) {
-        err = pag_tls_reload(d->device_tls, &why);
-    }
-    if (err == PAG_OK && d->broker != NULL) {
-        err = pag_broker_reload(d->broker);
-    }
-    if (err == PAG_OK) {
-        pag_log_info(d->log, "reload.done", PAG_F_STR("certificate", d->paths.server_pem));
-    } else {
-        pag_log_error(d->log, "reload.failed", PAG_F_STR("why", what_of(&why, err)));
     }
 }

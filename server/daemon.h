@@ -24,6 +24,7 @@ struct pag_daemon_keep {
     uint64_t deny_epoch; /* handed on up to here */
     bool due;            /* must be handed on (again) */
     struct pag_timer timer;
+    atomic_uint silence_s;
     uint64_t sweep_due_ms;
     bool sweeping;
 };
@@ -59,7 +60,8 @@ struct pag_daemon {
     struct pag_broker *broker;
     struct pag_mqtt_head *mqtt;
     struct pag_daemon_keep keep;
-    /* read once at start */
+    /* read at start and at HUP */
+    pthread_mutex_t certificate_lock;
     struct pag_api_certificate certificate[PAG_API_CERTIFICATES_MAX];
     size_t certificate_n;
 };
@@ -69,12 +71,16 @@ struct pag_daemon {
 int pag_daemon_up(struct pag_daemon *d);
 /* Finishes requests (at most finish_ms), commits, ends the broker, frees. */
 void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms);
-/* HUP: certificates again, and what the configuration file may change while running (log level). */
+/* HUP: certificates again, and what the configuration may change while running; what needs a restart is
+ * logged by name. daemon_reload.c */
 void pag_daemon_reload(struct pag_daemon *d);
 
 /* daemon_mqtt.c: broker, MQTT head and their loop */
 int pag_daemon_mqtt_up(struct pag_daemon *d);
 void pag_daemon_mqtt_stop(struct pag_daemon *d); /* the loop and its memory stay */
+
+/* What the configuration says about limits, to the heads. */
+void pag_daemon_set_limits(struct pag_daemon *d);
 
 /* A call by the daemon itself, on its loop. */
 struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena);

@@ -38,12 +38,15 @@ static void add_certificate(struct pag_daemon *d, const char *name, const char *
 
 void pag_daemon_read_certificates(struct pag_daemon *d)
 {
+    (void)pthread_mutex_lock(&d->certificate_lock);
+    d->certificate_n = 0;
     add_certificate(d, "root", d->paths.root_pem);
     add_certificate(d, "device", d->paths.device_ca_pem);
     add_certificate(d, "server", d->paths.server_ca_pem);
     add_certificate(d, "operator", d->paths.operator_ca_pem);
     add_certificate(d, "tls", d->paths.server_pem);
     add_certificate(d, "service", d->paths.svc_pem);
+    (void)pthread_mutex_unlock(&d->certificate_lock);
 }
 
 static const char *broker_word(enum pag_broker_state state)
@@ -120,8 +123,8 @@ static void warnings(struct pag_daemon *d, struct pag_api_info *out)
         warn(out, "The exported root key is still on this server: move root-export.pem to a safe place.");
         break;
     }
-    for (size_t i = 0; i < d->certificate_n; i++) {
-        if (d->certificate[i].not_after < soon) {
+    for (size_t i = 0; i < out->certificate_n; i++) {
+        if (out->certificate[i].not_after < soon) {
             warn(out, "A certificate of this server ends within 14 days.");
             break;
         }
@@ -149,8 +152,10 @@ static void info(void *ctx, struct pag_api_info *out)
     if (d->broker != NULL) {
         add_listener(out, "mqtt", d->config.mqtt.address, out->broker.port, true);
     }
+    (void)pthread_mutex_lock(&d->certificate_lock);
     memcpy(out->certificate, d->certificate, sizeof out->certificate);
     out->certificate_n = d->certificate_n;
+    (void)pthread_mutex_unlock(&d->certificate_lock);
     warnings(d, out);
 }
 

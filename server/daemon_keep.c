@@ -116,7 +116,7 @@ static void swept(struct pag_call *call, enum pag_err err)
     struct sweep *s = call->user;
     struct pag_daemon *d = s->daemon;
     uint64_t now = d->clock.now_ms(d->clock.ctx);
-    uint64_t every = (uint64_t)d->config.device.silence_s * 250; /* a quarter of it */
+    uint64_t every = (uint64_t)atomic_load(&d->keep.silence_s) * 250; /* a quarter of it */
     every = every == 0 || every > SWEEP_MAX_MS ? SWEEP_MAX_MS : every < LOOK_MS ? LOOK_MS : every;
     if (err != PAG_OK) {
         pag_log_warn(d->log, "keep.not_swept", PAG_F_STR("error", pag_err_word(err)));
@@ -139,7 +139,7 @@ static void sweep(struct pag_daemon *d)
         return;
     }
     s->daemon = d;
-    s->in.silence_ms = (int64_t)d->config.device.silence_s * 1000;
+    s->in.silence_ms = (int64_t)atomic_load(&d->keep.silence_s) * 1000;
     s->call = pag_daemon_call(d, arena);
     s->call.done = swept;
     s->call.user = s;
@@ -184,6 +184,7 @@ int pag_daemon_keep_start(struct pag_daemon *d)
     struct pag_daemon_keep *k = &d->keep;
     struct pag_arena *arena = pag_arena_open(d->pool, SMALL_ARENA);
     struct pag_call call = pag_daemon_call(d, arena);
+    atomic_store(&k->silence_s, d->config.device.silence_s);
     enum pag_err err = arena != NULL ? pag_app_events_newest(&call, &k->cursor) : PAG_E_NO_MEMORY;
     pag_arena_close(arena);
     if (err != PAG_OK) {

@@ -30,7 +30,7 @@ import run as bench  # noqa: E402
 import signing  # noqa: E402
 
 FLEET = 1000
-SETTINGS = ["legacy.enabled=true", "server.threads=1", "limits.claims_per_minute=10000"]
+SETTINGS = ["legacy.enabled=true", "server.threads=1", "limits.claims_per_minute=10000", "limits.device_requests=0"]
 LUA = """
 local n = 0
 function request()

@@ -60,6 +60,15 @@ struct pag_api_process {
 };
 
 struct pag_rest_table;
+struct pag_buckets;
+
+/* May change while the server runs; 0: no limit, but for transfers. */
+struct pag_api_limits {
+    atomic_uint requests, requests_burst; /* checks and reports of a device, a second */
+    atomic_uint messages, messages_burst; /* status and data messages of a device, a second */
+    atomic_ullong text;                   /* bytes of a device's words for its history, an hour */
+    atomic_uint transfers;                /* downloads at once */
+};
 
 struct pag_api {
     struct pag_app *app;
@@ -73,14 +82,16 @@ struct pag_api {
     uint8_t freshness_id[PAG_KEY_ID_BYTES];
     uint8_t freshness_point[PAG_P256_POINT_BYTES];
     const char *freshness_pem;
-    uint32_t transfers_max; /* legacy downloads at once; over it 304 */
-    uint64_t body_max;      /* bytes of a request body that is not an image */
+    struct pag_api_limits limits;
+    struct pag_buckets *buckets; /* of server/api/limits.c; NULL: no limits of devices */
+    uint64_t body_max;           /* bytes of a request body that is not an image */
     uint64_t image_max;
     const struct pag_http *console, *device, *legacy; /* for /metrics; may be NULL */
     struct pag_rest_table *rest;                      /* of the console listener */
     atomic_uint transfers;
     atomic_ullong download_bytes;
     atomic_ullong mqtt_refused; /* hostile or unreadable messages */
+    atomic_ullong limited;      /* what devices asked beyond their limits */
 };
 
 /* A call on behalf of nobody in particular: thread, arena and clock are set, the rest is zero. */

@@ -36,3 +36,14 @@ void pag_api_report(struct pag_call *call, struct pag_report_in *in)
     call->user = c;
     pag_app_command_result(call, in->device, &in->report.result);
 }
+
+size_t pag_api_report_words(const struct pag_report_in *in)
+{
+    return in->report.text.n + (in->report.has_result ? in->report.result.text.n : 0);
+}
+
+void pag_api_report_silence(struct pag_report_in *in)
+{
+    in->report.text.n = 0;
+    in->report.result.text.n = 0;
+}

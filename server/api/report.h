@@ -10,4 +10,8 @@
  */
 void pag_api_report(struct pag_call *call, struct pag_report_in *in);
 
+/* Bytes of free text in a report, which stay in the device's history; and leaving them out. */
+size_t pag_api_report_words(const struct pag_report_in *in);
+void pag_api_report_silence(struct pag_report_in *in);
+
 #endif

@@ -23,8 +23,7 @@ enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **o
     }
     app->config = *config;
     app->config.mqtt_host = copy_text(arena, config->mqtt_host);
-    app->config.poll_s = config->poll_s != 0 ? config->poll_s : 300;
-    app->config.claims_per_minute = config->claims_per_minute != 0 ? config->claims_per_minute : 10;
+    pag_app_change(app, config->poll_s, config->claims_per_minute);
     app->pool = pool;
     app->arena = arena;
     *out = app;
@@ -149,4 +148,11 @@ enum pag_err pag_app_token_of(struct pag_call *call, struct pag_span text, struc
     out->expires_ms = row.expires_ms;
     pag_store_touch_token(call->thread->reader, row.id, now);
     return PAG_OK;
+}
+
+void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute)
+{
+    __atomic_store_n(&app->config.poll_s, poll_s != 0 ? poll_s : 300, __ATOMIC_RELAXED);
+    __atomic_store_n(&app->config.claims_per_minute, claims_per_minute != 0 ? claims_per_minute : 10,
+                     __ATOMIC_RELAXED);
 }

@@ -45,10 +45,12 @@ struct pag_app_config {
     uint32_t poll_s;            /* for products that do not say */
     const char *mqtt_host;      /* told to enrolled devices; NULL: "" */
     uint16_t mqtt_port;         /* 0: none */
-    uint32_t claims_per_minute; /* attempts to redeem, an address; 0: 10 */
+    uint32_t claims_per_minute; /* refused attempts to redeem, an address; 0: 10 */
 };
 
 enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **out, struct pag_fail *why);
+/* From now on; any thread. 0 as in the configuration. */
+void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute);
 void pag_app_free(struct pag_app *app); /* NULL is fine; after all its threads */
 /* The port is known only after binding. Before threads run. */
 void pag_app_mqtt_port(struct pag_app *app, uint16_t port);

@@ -211,6 +211,12 @@ static void see_action(struct visit *v)
     if (seen == v->action.state) {
         return;
     }
+    if (!pag_action_final(seen)) {
+        v->action.state = seen;
+        v->action.changed_ms = v->now_ms;
+        v->action_changed = true;
+        return;
+    }
     const char *text = seen == PAG_REPORT_CONFIRMED  ? "seen running it"
                        : seen == PAG_REPORT_REVERTED ? "came back from the trial on the old image"
                                                      : "came back on another image after the whole download";
@@ -411,7 +417,9 @@ static enum pag_err fill(struct visit *v, const char *why)
     struct pag_check_reply *out = v->out;
     const struct pag_product *p = &v->catalog->product;
     memset(out, 0, sizeof *out);
-    out->poll_s = p->settings.poll_s != 0 ? p->settings.poll_s : v->call->thread->app->config.poll_s;
+    out->poll_s = p->settings.poll_s != 0
+                      ? p->settings.poll_s
+                      : __atomic_load_n(&v->call->thread->app->config.poll_s, __ATOMIC_RELAXED);
     out->trust_version = p->trust_version;
     out->reason = v->plan.reason;
     out->why = pag_arena_text(v->call->arena, pag_span_str(why));

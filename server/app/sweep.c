@@ -113,3 +113,53 @@ void pag_app_sweep(struct pag_call *call, const struct pag_sweep_in *in, struct 
         pag_op_submit(op, apply);
     }
 }
+
+/* ---- limits ---- */
+
+struct limited {
+    struct pag_call call;
+    char device[PAG_DEVICE_ID_MAX + 1];
+    char what[16];
+    uint64_t refused;
+};
+
+static enum pag_err write_limited(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct limited *l = op->in;
+    struct pag_device d;
+    enum pag_err err = pag_device_get(pag_store_tx_db(tx), NULL, l->device, &d);
+    if (err != PAG_OK) { /* whoever is not known fills no table */
+        return err == PAG_E_NOT_FOUND ? PAG_OK : err;
+    }
+    const struct pag_field field[] = { PAG_F_STR("what", l->what), PAG_F_U64("refused", l->refused) };
+    const struct pag_event_in event = { .type = "device.limited",
+                                        .product = d.product,
+                                        .device = d.id,
+                                        .actor = "system",
+                                        .field = field,
+                                        .field_n = 2 };
+    return pag_store_event_add(tx, &event);
+}
+
+static void limited_done(struct pag_call *call, enum pag_err err)
+{
+    (void)err;
+    pag_arena_close(call->arena);
+}
+
+void pag_app_limited(struct pag_app_thread *thread, const struct pag_limited *what)
+{
+    struct pag_arena *arena = pag_arena_open(thread->pool, 1 << 14);
+    struct limited *l = arena != NULL ? pag_arena_alloc(arena, sizeof *l) : NULL;
+    if (l == NULL || pag_text_copy(l->device, sizeof l->device, pag_span_str(what->device)) != PAG_OK ||
+        pag_text_copy(l->what, sizeof l->what, pag_span_str(what->what)) != PAG_OK) {
+        pag_arena_close(arena);
+        return;
+    }
+    l->refused = what->refused;
+    l->call = (struct pag_call){ .thread = thread, .arena = arena, .done = limited_done };
+    struct pag_op *op = pag_op_new(&l->call, l, NULL);
+    if (op != NULL) {
+        pag_op_submit(op, write_limited);
+    }
+}

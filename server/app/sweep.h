@@ -17,4 +17,12 @@ struct pag_sweep_out {
  * after they ended or were revoked. PAG_E_BUSY. */
 void pag_app_sweep(struct pag_call *call, const struct pag_sweep_in *in, struct pag_sweep_out *out);
 
+/* A device was refused something because it asked too much: event device.limited. Written in its own time. */
+struct pag_limited {
+    const char *device;
+    const char *what; /* "requests", "messages", "text" */
+    uint64_t refused; /* since the last telling */
+};
+void pag_app_limited(struct pag_app_thread *thread, const struct pag_limited *what);
+
 #endif

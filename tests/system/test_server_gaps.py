@@ -1,10 +1,12 @@
 """What must hold beside the straight way: revocation whatever the broker does, time, commands, limits, signals."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -285,3 +287,194 @@ def test_the_core_refuses_in_the_words_of_the_api(server):
 def test_devices_still_hear_nothing_but_the_status(server):
     reply = server.device_request("GET", "/v1/check")
     assert reply.status == 405 and reply.body == b"" and reply.header("Allow") == "POST"
+
+
+# -- limits of one device ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strict(make_server, image):
+    server = make_server("limits.device_requests=1", "limits.device_requests_burst=5", "limits.device_text=300",
+                         "legacy.enabled=yes").start()
+    server.wait_ready()
+    signing.Publisher(server, "meter").publish("1.0.0", image)
+    server.product("plug", chip="esp8266", hardware=("d1mini",), legacy_auth="none", plain_http=True)
+    return server
+
+
+def poll(server, mac):
+    return server.plain_request("GET", "/update/plug", headers={
+        "User-Agent": "ESP8266-http-Update", "x-ESP8266-STA-MAC": mac, "x-ESP8266-free-space": "700000",
+        "x-ESP8266-sketch-size": "300000", "x-ESP8266-sketch-md5": "0" * 32, "x-ESP8266-chip-size": "4194304",
+        "x-ESP8266-sdk-version": "2.2.2", "x-ESP8266-mode": "sketch", "x-ESP8266-version": "1"}).status
+
+
+def test_a_device_that_asks_too_often_waits_and_its_neighbour_does_not(strict):
+    loud = strict.enroll("meter", "84f3eb050001")
+    quiet = strict.enroll("meter", "84f3eb050002")
+    replies = [loud.request("POST", "/v1/check", check_body(), CBOR) for _ in range(12)]
+    refused = [r for r in replies if r.status == 429]
+    assert replies[0].status == 200 and len(refused) >= 5
+    assert 1 <= int(refused[0].header("Retry-After")) <= 5 and refused[0].body == b""
+    assert quiet.request("POST", "/v1/check", check_body(), CBOR).status == 200
+    told = strict.until(lambda: events(strict, "device.limited", loud))
+    assert len(told) == 1 and told[0]["data"]["what"] == "requests"
+    assert not events(strict, "device.limited", quiet)
+    time.sleep(1.2)
+    assert loud.request("POST", "/v1/check", check_body(), CBOR).status == 200
+
+
+def test_an_old_device_that_asks_too_often_hears_that_there_is_nothing(strict):
+    assert {poll(strict, "84:F3:EB:05:00:03") for _ in range(12)} == {304}
+    device = strict.rest("GET", "/devices/84f3eb050003")
+    assert strict.until(lambda: [e for e in strict.rest("GET", "/events?limit=1000")["items"]
+                                 if e["type"] == "device.limited" and e["device"] == device["id"]])
+
+
+def test_a_flood_of_messages_is_dropped_and_the_neighbour_is_heard(strict):
+    loud = strict.enroll("meter", "84f3eb050004")
+    quiet = strict.enroll("meter", "84f3eb050005")
+    flood = "".join(f"{i}\n" for i in range(200)).encode()
+    session = Subscriber(strict, loud)
+    subprocess.run(["mosquitto_pub", *session.base, "-t", session.topic + "up/data/n", "-l"], input=flood, timeout=10,
+                   check=True)
+    assert Subscriber(strict, quiet).publish("up/data/n", b"7") == 0
+
+    def datum(device):
+        return [d["payload"] for d in strict.rest("GET", f"/devices/{device.id}/data")["data"]]
+
+    strict.until(lambda: datum(quiet))
+    told = strict.until(lambda: events(strict, "device.limited", loud))
+    assert [e["data"]["what"] for e in told] == ["messages"]
+    metrics = strict.console_request("GET", "/metrics", headers={"Authorization": "Bearer " + strict.token})
+    dropped = [line for line in metrics.body.decode().splitlines() if line.startswith("pagurus_limited_total ")]
+    assert int(dropped[0].split()[1]) >= 150
+
+
+def test_words_over_the_limit_are_left_out_but_the_report_counts(strict):
+    device = strict.enroll("meter", "84f3eb050006")
+    action = check(device)[1]
+    for seq, progress in ((1, 10), (2, 20)):
+        report = cborish.dumps({1: action, 2: 1, 3: progress, 5: "w" * 200, 8: seq})
+        assert device.request("POST", "/v1/report", report, CBOR).status == 204
+    shown = strict.rest("GET", f"/devices/{device.id}")["action"]
+    assert shown["progress"] == 20 and not shown["text"]
+
+
+# -- overload ----------------------------------------------------------------------------------------------
+
+
+def test_more_downloads_than_allowed_are_asked_to_come_again(make_server):
+    server = make_server("mqtt.mode=off", "limits.transfers=1").start()
+    big = pathlib.Path("/bin/bash").read_bytes() * 12
+    signing.Publisher(server, "meter").publish("1.0.0", big)
+    first, second = server.enroll("meter", "84f3eb060001"), server.enroll("meter", "84f3eb060002")
+    digest = cborish.loads(cborish.loads(check(first)[2]).value[2])[11].hex()
+    check(second)
+    with socket.create_connection(("localhost", server.ports["device"])) as plain, \
+            server.tls(first).wrap_socket(plain, server_hostname="localhost") as slow:
+        slow.sendall(f"GET /v1/blob/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert slow.recv(15).startswith(b"HTTP/1.1 200")
+        reply = second.request("GET", f"/v1/blob/{digest}")
+        assert reply.status == 503 and int(reply.header("Retry-After")) >= 1
+    server.until(lambda: second.request("GET", f"/v1/blob/{digest}", headers={"Range": "bytes=0-9"}).status == 206, 15)
+    server.stop()
+
+
+def test_a_full_queue_is_304_for_old_devices_and_503_for_native_ones(make_server, image):
+    server = make_server("mqtt.mode=off", "legacy.enabled=yes", "store.queue=16").start()
+    signing.Publisher(server, "meter").publish("1.0.0", image)
+    server.product("plug", chip="esp8266", hardware=("d1mini",), legacy_auth="none", plain_http=True)
+    native = server.enroll("meter", "84f3eb060003")
+    holder = sqlite3.connect(server.data / "pagurus.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with concurrent.futures.ThreadPoolExecutor(60) as pool:
+            asked = [pool.submit(poll, server, f"84f3eb07{i:04x}") for i in range(60)]
+            time.sleep(1)
+            reply = native.request("POST", "/v1/check", check_body(), CBOR)
+            assert reply.status == 503 and int(reply.header("Retry-After")) >= 1
+            done = [a.result() for a in asked if a.done()]
+            assert len(done) >= 20 and set(done) == {304}
+            holder.execute("ROLLBACK")
+            assert {a.result(20) for a in asked} == {304}
+    finally:
+        holder.close()
+    assert native.request("POST", "/v1/check", check_body(), CBOR).status == 200
+    server.stop()
+
+
+# -- signals and verbs -------------------------------------------------------------------------------------
+
+
+def run_verb(server, verb, *more):
+    done = subprocess.run([str(BUILD / "pagurusd"), verb, "--data", str(server.data), *more], capture_output=True,
+                          text=True, timeout=30, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_hup_takes_what_can_change_and_names_what_cannot(make_server):
+    server = make_server("mqtt.mode=off")
+    ini = server.folder / "pagurusd.ini"
+    ini.write_text("[server]\nlog_format = text\n")
+    command = server.command
+    server.command = lambda verb, *more: command(verb, "--config", str(ini), *more)
+    server.start()
+    server.product("meter")
+    device = server.enroll("meter", "84f3eb080001")
+    assert [device.request("POST", "/v1/check", check_body(), CBOR).status for _ in range(6)] == [204] * 6
+
+    def hup(text, awaited):
+        ini.write_text(text)
+        before = len(server.log.read_text())
+        os.kill(server.process.pid, signal.SIGHUP)
+        server.until(lambda: awaited in server.log.read_text()[before:])
+        return server.log.read_text()[before:]
+
+    said = hup("[server]\nlog_format = json\n[limits]\ndevice_requests = 1\ndevice_requests_burst = 2\n"
+               "[store]\nlast_seen = 1s\n[device]\npoll = 90s\n", "reload.done")
+    assert "reload.needs_restart section=store key=last_seen" in said
+    assert "reload.changed section=limits key=device_requests_burst" in said
+    assert 429 in [device.request("POST", "/v1/check", check_body(), CBOR).status for _ in range(6)]
+    assert "reload.config_refused" in hup("[limits]\nnonsense = 1\n", "reload.done")
+    assert "needs_restart" in hup("[store]\nlast_seen = 1s\n", "reload.done")
+    time.sleep(1.5)
+    assert {device.request("POST", "/v1/check", check_body(), CBOR).status for _ in range(6)} == {204}
+    server.stop()
+
+
+def test_the_export_of_the_root_key_is_confirmed_only_when_it_is_gone(make_server):
+    server = make_server("mqtt.mode=off").start()
+    assert server.rest("GET", "/status")["root_exported"] is False
+    code, said = run_verb(server, "confirm-root-export")
+    assert code == 5 and "still in the data folder" in said and "--keep" in said
+    (server.data / "root-export.pem").rename(server.folder / "safe.pem")
+    assert server.rest("GET", "/status")["root_exported"] is False
+    assert run_verb(server, "confirm-root-export")[0] == 0
+    assert server.rest("GET", "/status")["root_exported"] is True
+    assert run_verb(server, "confirm-root-export")[0] == 0
+    kept = make_server("mqtt.mode=off")
+    assert run_verb(kept, "confirm-root-export", "--keep")[0] == 0 and (kept.data / "root-export.pem").exists()
+
+
+def test_a_renewed_certificate_has_the_names_and_is_taken_at_hup(make_server):
+    server = make_server("mqtt.mode=off").start()
+    before = {c["name"]: c for c in server.rest("GET", "/status")["certificates"]}["tls"]
+    code, said = run_verb(server, "renew-server-cert", "--names", "localhost,ota.example.org")
+    assert code == 0 and f"kill -HUP {server.process.pid}" in said
+    assert run_verb(server, "renew-server-cert", "--names", "a b")[0] == 2
+    os.kill(server.process.pid, signal.SIGHUP)
+
+    def names():
+        with socket.create_connection(("localhost", server.ports["console"])) as plain, \
+                server.tls().wrap_socket(plain, server_hostname="localhost") as session:
+            return {name for _, name in session.getpeercert()["subjectAltName"]}
+
+    server.until(lambda: "ota.example.org" in names())
+    server.until(lambda: {c["name"]: c for c in server.rest("GET", "/status")["certificates"]}["tls"] != before)
+    server.stop()
+
+
+def test_setup_token_beside_a_running_daemon_says_what_to_do(server):
+    code, said = run_verb(server, "setup-token")
+    assert code == 5 and "pagurus api POST /tokens" in said and str(server.process.pid) in said

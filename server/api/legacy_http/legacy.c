@@ -8,6 +8,7 @@
 #include "core/bytes.h"
 #include "server/api/device.h"
 #include "server/api/legacy_http/headers.h"
+#include "server/api/limits.h"
 #include "server/api/reply.h"
 #include "server/app/check_in.h"
 #include "server/app/releases.h"
@@ -283,7 +284,7 @@ void pag_legacy_update(struct pag_http_request *req)
         return;
     }
     const char *name = pag_arena_text(req->arena, product);
-    if (p == NULL || name == NULL || atomic_load(&api->transfers) >= api->transfers_max) {
+    if (p == NULL || name == NULL || atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
         answer(d, 304);
         return;
     }
@@ -294,6 +295,13 @@ void pag_legacy_update(struct pag_http_request *req)
     unsigned status = identify(d, &said, &p->in);
     if (status != 0) {
         answer(d, status);
+        return;
+    }
+    /* Who only says a name may not use up another's share: the address counts too. */
+    const char *key =
+        d->has_identity ? p->in.device : pag_arena_printf(req->arena, "%s@%s", p->in.device, req->address);
+    if (key == NULL || pag_limits_request(api, d->call.thread, key, p->in.device) != 0) {
+        answer(d, 304);
         return;
     }
     p->in.protocol = PAG_PROTOCOL_HTTP_UPDATE;

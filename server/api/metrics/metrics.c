@@ -168,6 +168,9 @@ enum pag_err pag_metrics_text(struct pag_api *api, struct pag_call *call, struct
             atomic_load(&api->download_bytes));
     counter(&m, "pagurus_mqtt_refused_total", "Messages that could not be read.",
             atomic_load(&api->mqtt_refused));
+    counter(&m, "pagurus_limited_total", "What devices asked beyond their limits, refused or dropped.",
+            atomic_load(&api->limited));
+    gauge(&m, "pagurus_downloads", "Image downloads at this moment.", atomic_load(&api->transfers));
     put_http(&m, api);
     put_info(&m, &info);
     put_memory(&m);

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "core/native.h"
 #include "server/api/json.h"
+#include "server/api/limits.h"
 #include "server/api/mqtt/status.h"
 #include "server/api/report.h"
 
@@ -47,6 +48,9 @@ static void take_report(struct pag_inbox_message *m)
         return;
     }
     in->device = m->device;
+    if (!pag_limits_text(m->api, m->call.thread, m->device, pag_api_report_words(in))) {
+        pag_api_report_silence(in);
+    }
     pag_api_report(&m->call, in);
 }
 
@@ -57,6 +61,9 @@ static void take_result(struct pag_inbox_message *m)
     if (err != PAG_OK) {
         refuse(m, "result does not parse", err);
         return;
+    }
+    if (!pag_limits_text(m->api, m->call.thread, m->device, result->text.n)) {
+        result->text.n = 0;
     }
     pag_app_command_result(&m->call, m->device, result);
 }
@@ -90,8 +97,20 @@ static void take_will(struct pag_inbox_message *m)
     pag_app_presence(&m->call, m->device, m->online);
 }
 
+/* What tells of an update or of presence has more room than what flows. */
+static bool within_limits(const struct pag_inbox_message *m)
+{
+    bool flows = m->kind == PAG_TOPIC_STATUS || m->kind == PAG_TOPIC_DATA;
+    return flows ? pag_limits_message(m->api, m->call.thread, m->device)
+                 : pag_limits_request(m->api, m->call.thread, m->device, m->device) == 0;
+}
+
 void pag_inbox_take(struct pag_inbox_message *m)
 {
+    if (!within_limits(m)) {
+        m->call.done(&m->call, PAG_E_LIMIT);
+        return;
+    }
     (void)snprintf(m->actor, sizeof m->actor, "device:%s", m->device);
     m->call.scope.actor = m->actor;
     switch (m->kind) {

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "core/native.h"
 #include "server/api/device.h"
+#include "server/api/limits.h"
 #include "server/api/reply.h"
 #include "server/api/report.h"
 #include "server/app/check_in.h"
@@ -110,6 +111,18 @@ static struct pag_buf reply_buf(struct pag_device_call *d)
     return buf;
 }
 
+/* False: refused, because this device asks too often. */
+static bool within_limits(struct pag_device_call *d)
+{
+    d->call.refusal.retry_s =
+        pag_limits_request(pag_api_of(d->req), d->call.thread, d->identity.device, d->identity.device);
+    if (d->call.refusal.retry_s == 0) {
+        return true;
+    }
+    refuse(d, 429);
+    return false;
+}
+
 /* ---- check ---- */
 
 static struct pag_fact_u32 said(uint32_t v)
@@ -201,6 +214,9 @@ void pag_native_check(struct pag_http_request *req)
         refuse(d, 503);
         return;
     }
+    if (!within_limits(d)) {
+        return;
+    }
     enum pag_err err = pag_native_check_get(req->body, &m);
     if (err != PAG_OK) {
         refuse_err(d, "native.check_unreadable", PAG_E_SYNTAX);
@@ -226,6 +242,7 @@ static void blob_done(void *ctx, uint64_t first, uint64_t sent, bool complete)
     struct pag_api *api = ctx;
     (void)first;
     (void)complete;
+    atomic_fetch_sub(&api->transfers, 1);
     atomic_fetch_add(&api->download_bytes, sent);
 }
 
@@ -237,6 +254,11 @@ void pag_native_blob(struct pag_http_request *req)
     uint64_t bytes = 0;
     if (pag_parse_hex(req->param[0], sha256, sizeof sha256) != PAG_OK) {
         refuse(d, 404);
+        return;
+    }
+    struct pag_api *api = pag_api_of(req);
+    if (atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
+        refuse(d, 503);
         return;
     }
     enum pag_err err = pag_app_blob_open(&d->call, d->identity.device, sha256, &fd, &bytes);
@@ -255,8 +277,9 @@ void pag_native_blob(struct pag_http_request *req)
         .header = header,
         .header_n = 1,
         .done = blob_done,
-        .done_ctx = pag_api_of(req),
+        .done_ctx = api,
     };
+    atomic_fetch_add(&api->transfers, 1);
     pag_http_reply_file(req, &file);
 }
 
@@ -280,11 +303,17 @@ void pag_native_report(struct pag_http_request *req)
         refuse(d, 503);
         return;
     }
+    if (!within_limits(d)) {
+        return;
+    }
     if (pag_native_report_get(req->body, &in->report) != PAG_OK) {
         refuse_err(d, "native.report_unreadable", PAG_E_SYNTAX);
         return;
     }
     in->device = d->identity.device;
+    if (!pag_limits_text(pag_api_of(req), d->call.thread, in->device, pag_api_report_words(in))) {
+        pag_api_report_silence(in);
+    }
     d->call.done = reported;
     pag_api_report(&d->call, in);
 }
