@@ -70,10 +70,11 @@ static void check_expiry(struct findings *f, const char *name, int64_t left_s)
 {
     const char *what = pag_cli_text(f->cli, "certificate %s", name);
     if (left_s <= 0) {
-        add(f, what, "fail", "has expired", "renew the certificate on the server and restart pagurusd");
+        add(f, what, "fail", "has expired",
+            "pagurusd renew-server-cert on the server, then send pagurusd a HUP");
     } else if (left_s < EXPIRY_WARN_S) {
         add(f, what, "warn", pag_cli_text(f->cli, "expires in %lld days", (long long)(left_s / 86400)),
-            "renew the certificate on the server before then");
+            "pagurusd renew-server-cert on the server, then send pagurusd a HUP");
     } else {
         add(f, what, "ok", pag_cli_text(f->cli, "valid for %lld days", (long long)(left_s / 86400)), NULL);
     }
@@ -93,8 +94,10 @@ static void check_leaf(struct findings *f)
         add(f, "TLS name", named ? "ok" : "fail",
             pag_cli_text(f->cli, "the certificate %s %s", named ? "covers" : "does not cover", host),
             named ? NULL
-                  : pag_cli_text(f->cli, "add %s to [server] names in pagurusd.ini and renew the certificate",
-                                 host));
+                  : pag_cli_text(
+                        f->cli,
+                        "add %s to [server] names in pagurusd.ini, then pagurusd renew-server-cert and a HUP",
+                        host));
         if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x)) == 1) {
             check_expiry(f, "of the console", (int64_t)days * 86400 + seconds);
         }
@@ -202,8 +205,8 @@ static void check_status(struct findings *f)
         exported ? "exported, and confirmed to be in a safe place"
                  : "the export of the root key is not confirmed",
         exported ? NULL
-                 : "move root-export.pem from the data folder to a safe place, then remove "
-                   "ca/root-export.unconfirmed there");
+                 : "move root-export.pem from the data folder to a safe place, then pagurusd "
+                   "confirm-root-export there");
     check_broker(f, a.json);
     check_certificates(f, a.json);
     size_t i = 0;

@@ -286,17 +286,16 @@ static enum pag_err complete_export(const struct pag_paths *paths, const struct 
 enum pag_root_export pag_init_root_state(const struct pag_paths *paths)
 {
     char mark[320];
-    if (pag_fs_exists(paths->root_export)) {
-        return PAG_ROOT_STILL_HERE;
+    if (pag_fs_join(mark, sizeof mark, paths->data, UNCONFIRMED) != PAG_OK || !pag_fs_exists(mark)) {
+        return PAG_ROOT_CONFIRMED;
     }
-    bool open = pag_fs_join(mark, sizeof mark, paths->data, UNCONFIRMED) == PAG_OK && pag_fs_exists(mark);
-    return open ? PAG_ROOT_UNCONFIRMED : PAG_ROOT_CONFIRMED;
+    return pag_fs_exists(paths->root_export) ? PAG_ROOT_STILL_HERE : PAG_ROOT_UNCONFIRMED;
 }
 
-enum pag_err pag_init_root_confirm(const struct pag_paths *paths, struct pag_fail *why)
+enum pag_err pag_init_root_confirm(const struct pag_paths *paths, bool keep, struct pag_fail *why)
 {
     char mark[320];
-    if (pag_fs_exists(paths->root_export)) {
+    if (!keep && pag_fs_exists(paths->root_export)) {
         return pag_fail_set(why, PAG_E_CONFLICT,
                             "root-export.pem is still in the data folder: move it away first", 0);
     }

@@ -77,8 +77,8 @@ enum pag_err pag_init_renew_service(const struct pag_paths *paths, uint64_t now,
 /* Where the root export stands; doctor, start and console say so until it is CONFIRMED. */
 enum pag_root_export { PAG_ROOT_CONFIRMED, PAG_ROOT_UNCONFIRMED, PAG_ROOT_STILL_HERE };
 enum pag_root_export pag_init_root_state(const struct pag_paths *paths);
-/* PAG_E_CONFLICT while root-export.pem is still in the data folder. */
-enum pag_err pag_init_root_confirm(const struct pag_paths *paths, struct pag_fail *why);
+/* PAG_E_CONFLICT while root-export.pem is still in the data folder, unless it is to be kept there. */
+enum pag_err pag_init_root_confirm(const struct pag_paths *paths, bool keep, struct pag_fail *why);
 
 /* Reads a passphrase: path is a file (must be private), "-" standard input, "fd:N" a descriptor, or NULL to
  * ask on the terminal (twice, without echo). One trailing newline is dropped. out: wiped by the caller.

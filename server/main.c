@@ -19,6 +19,9 @@ static const struct verb verbs[] = {
     { "check-config", pag_verb_check_config,
       "read the configuration and say what is wrong (--print, --manual)" },
     { "setup-token", pag_verb_setup_token, "make an access token (--role, --name, --ttl)" },
+    { "confirm-root-export", pag_verb_confirm_root_export,
+      "say that root-export.pem is in a safe place (--keep: it stays here)" },
+    { "renew-server-cert", pag_verb_renew_server_cert, "new key and certificate of the server (--names)" },
     { "migrate", pag_verb_migrate, "bring the database to this version" },
     { "version", pag_verb_version, "print the version" },
 };
@@ -39,7 +42,8 @@ static const struct option_row options[] = {
       "FILE  configuration; else $PAGURUS_CONFIG, /etc/pagurus/pagurusd.ini" },
     { "--data", OPTION_TEXT, AT(data), "DIR  data folder" },
     { "--set", OPTION_SET, AT(set), "SECTION.KEY=VALUE  one setting; may be repeated" },
-    { "--names", OPTION_TEXT, AT(names), "A,B  init: names and addresses devices use, the main one first" },
+    { "--names", OPTION_TEXT, AT(names),
+      "A,B  init, renew-server-cert: names and addresses devices use, the main one first" },
     { "--organisation", OPTION_TEXT, AT(organisation), "TEXT  init: shown in the root certificate" },
     { "--passphrase-file", OPTION_TEXT, AT(passphrase_file),
       "FILE|-|fd:N  init: protects the exported root key" },
@@ -48,6 +52,7 @@ static const struct option_row options[] = {
     { "--ttl", OPTION_TEXT, AT(ttl), "DURATION  setup-token: 30d (default), 12h …" },
     { "--print", OPTION_FLAG, AT(print), "check-config: all settings in force" },
     { "--manual", OPTION_FLAG, AT(manual), "check-config: the reference of all settings" },
+    { "--keep", OPTION_FLAG, AT(keep), "confirm-root-export: the export stays in the data folder" },
     { "--json", OPTION_FLAG, AT(json), "init, setup-token, version: machine-readable" },
 };
 
@@ -60,7 +65,7 @@ static void usage(FILE *out)
                 "pagurusd check-config --print\n\n",
                 out);
     for (size_t i = 0; i < VERBS; i++) {
-        (void)fprintf(out, "  %-14s %s\n", verbs[i].name, verbs[i].help);
+        (void)fprintf(out, "  %-19s %s\n", verbs[i].name, verbs[i].help);
     }
     (void)fputc('\n', out);
     for (size_t i = 0; i < OPTIONS; i++) {

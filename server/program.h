@@ -21,7 +21,7 @@ struct pag_args {
     const char *data;
     const char *set[PAG_ARGS_SET_MAX];
     size_t set_n;
-    const char *names;           /* init */
+    const char *names;           /* init, renew-server-cert */
     const char *organisation;    /* init */
     const char *passphrase_file; /* init */
     const char *role;            /* setup-token */
@@ -30,6 +30,7 @@ struct pag_args {
     bool print;                  /* check-config: all settings */
     bool manual;                 /* check-config: the reference as Markdown */
     bool json;                   /* init, setup-token, version */
+    bool keep;                   /* confirm-root-export: leave the file where it is */
 };
 
 /* "error: …" on stderr, then "  …" with what to do; both without a newline. next may be NULL. */
@@ -47,6 +48,8 @@ int pag_verb_init(const struct pag_args *args);
 int pag_verb_run(const struct pag_args *args);
 int pag_verb_check_config(const struct pag_args *args);
 int pag_verb_setup_token(const struct pag_args *args);
+int pag_verb_confirm_root_export(const struct pag_args *args);
+int pag_verb_renew_server_cert(const struct pag_args *args);
 int pag_verb_migrate(const struct pag_args *args);
 int pag_verb_version(const struct pag_args *args);
 

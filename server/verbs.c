@@ -75,15 +75,14 @@ static int store_open(const struct installation *at, struct pag_store **store)
                : pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", at->paths.database, what_of(&why, err));
 }
 
-static int lock_take(const struct installation *at, int *fd)
+static int lock_take(const struct installation *at, const char *instead, int *fd)
 {
     struct pag_fail why = { .code = PAG_OK };
     int holder = 0;
     enum pag_err err = pag_lock_take(at->paths.data, fd, &holder, &why);
     if (err == PAG_E_EXISTS) {
-        return pag_say_error(PAG_EXIT_CONFLICT,
-                             "End it first; while it runs, POST /api/v1/tokens makes tokens.",
-                             "pagurusd (process %d) uses %s", holder, at->paths.data);
+        return pag_say_error(PAG_EXIT_CONFLICT, instead, "pagurusd (process %d) uses %s", holder,
+                             at->paths.data);
     }
     return err == PAG_OK ? PAG_EXIT_OK
                          : pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", at->paths.data, what_of(&why, err));
@@ -155,7 +154,11 @@ static int setup_token(const struct pag_args *args, struct installation *at)
     }
     int code = pag_program_load_installed(args, &at->config, &at->paths);
     if (code == PAG_EXIT_OK) {
-        code = lock_take(at, &fd);
+        code = lock_take(at,
+                         "While it runs an admin's token makes others:\n"
+                         "  pagurus api POST /tokens -F name=ci -F role=releaser -F ttl_s=7776000\n"
+                         "  Without one, end pagurusd first, then try again.",
+                         &fd);
     }
     if (code == PAG_EXIT_OK) {
         code = token_make(at, name, role, ttl_s, &token);
@@ -189,7 +192,7 @@ static int migrate(const struct pag_args *args, struct installation *at)
     int fd = -1;
     int code = pag_program_load_installed(args, &at->config, &at->paths);
     if (code == PAG_EXIT_OK) {
-        code = lock_take(at, &fd);
+        code = lock_take(at, "End it first.", &fd);
     }
     if (code == PAG_EXIT_OK && pag_store_version(at->paths.database, &before, &newest, &why) != PAG_OK) {
         code = pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", at->paths.database, what_of(&why, PAG_E_IO));

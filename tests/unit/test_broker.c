@@ -293,11 +293,11 @@ static void no_root_key_stays_and_the_export_is_nagged_about(void **state)
     assert_null(strstr((const char *)pem.p, "BEGIN PRIVATE KEY"));
     pag_fs_buf_free(&pem);
     assert_int_equal(pag_init_root_state(&p->paths), PAG_ROOT_STILL_HERE);
-    assert_int_equal(pag_init_root_confirm(&p->paths, NULL), PAG_E_CONFLICT);
+    assert_int_equal(pag_init_root_confirm(&p->paths, false, NULL), PAG_E_CONFLICT);
     (void)snprintf(away, sizeof away, "%s/run/moved", p->data);
     assert_int_equal(pag_fs_rename(p->paths.root_export, away, NULL), PAG_OK);
     assert_int_equal(pag_init_root_state(&p->paths), PAG_ROOT_UNCONFIRMED);
-    assert_int_equal(pag_init_root_confirm(&p->paths, NULL), PAG_OK);
+    assert_int_equal(pag_init_root_confirm(&p->paths, false, NULL), PAG_OK);
     assert_int_equal(pag_init_root_state(&p->paths), PAG_ROOT_CONFIRMED);
 }
 
