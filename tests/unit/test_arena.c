@@ -144,7 +144,7 @@ static void *use_pool(void *shared)
 
 static void arenas_of_one_pool_grow_on_several_threads(void **state)
 {
-    struct pag_arena_pool *pool = *state;
+    (void)state;
     pthread_t thread[4];
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_create(&thread[i], NULL, use_pool, pool), 0);
