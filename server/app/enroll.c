@@ -17,6 +17,7 @@ struct issue {
     uint8_t key[PAG_SHA256_BYTES];
     /* claims */
     struct pag_claim_code code;
+    const char *address; /* of the peer */
     uint8_t claim[PAG_SHA256_BYTES];
     char mac[13];
     bool repeated; /* the answer was given before */
@@ -104,14 +105,21 @@ static enum pag_err keep_certificate(struct pag_store_tx *tx, struct pag_op *op,
 
 /* ---- claims ---- */
 
-static bool is_hurried(struct pag_app *app, const char *address)
+/* Failed attempts of an address in this minute; shared by the addresses that fall into one bucket. */
+static struct pag_claim_bucket *bucket_of(struct pag_app *app, const char *address)
 {
     uint32_t at = pag_hash32(pag_span_str(address), 0x636C616DU) % PAG_CLAIM_BUCKETS;
     uint32_t minute = (uint32_t)(app->config.clock.now_ms(app->config.clock.ctx) / 60000) + 1;
     if (__atomic_exchange_n(&app->claims[at].minute, minute, __ATOMIC_RELAXED) != minute) {
-        __atomic_store_n(&app->claims[at].count, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&app->claims[at].failed, 0, __ATOMIC_RELAXED);
     }
-    return __atomic_add_fetch(&app->claims[at].count, 1, __ATOMIC_RELAXED) > app->config.claims_per_minute;
+    return &app->claims[at];
+}
+
+/* What the server could not do is not counted against who asked. */
+static bool is_a_guess(enum pag_err err)
+{
+    return err == PAG_E_DENIED || err == PAG_E_SYNTAX || err == PAG_E_SIGNATURE || err == PAG_E_RANGE;
 }
 
 static enum pag_err refuse_claim(struct pag_call *call)
@@ -185,8 +193,16 @@ static enum pag_err fill_enrolled(struct pag_call *call, const struct issue *i, 
                                                                                       : PAG_E_NO_MEMORY;
 }
 
+static void count_guess(struct pag_call *call, const struct issue *i, enum pag_err err)
+{
+    if (is_a_guess(err)) {
+        (void)__atomic_add_fetch(&bucket_of(call->thread->app, i->address)->failed, 1, __ATOMIC_RELAXED);
+    }
+}
+
 static void redeemed(struct pag_op *op, enum pag_err err)
 {
+    count_guess(op->call, op->data, err);
     if (err == PAG_OK) {
         PAG_COUNT(op->call->thread->app, enrolled);
         err = fill_enrolled(op->call, op->data, op->out);
@@ -199,10 +215,6 @@ static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *i
     struct pag_claim claim;
     char device[PAG_DEVICE_ID_MAX + 1];
     struct pag_fail why = { 0 };
-    if (is_hurried(call->thread->app, in->address)) {
-        call->refusal.retry_s = 60;
-        return pag_refuse(call, PAG_E_LIMIT, "rate-limited", "Too many claims from this address.");
-    }
     enum pag_err err = pag_claim_device_id(in->enroll.mac, device);
     err = err == PAG_OK ? pag_mac_text(in->enroll.mac, i->mac) : err;
     err = err == PAG_OK ? pag_x509_csr_check(in->enroll.csr, i->key, &why) : err;
@@ -230,7 +242,17 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
         return;
     }
     op->data = i;
-    enum pag_err err = prepare(call, in, i);
+    i->address = in->address;
+    enum pag_err err = PAG_OK;
+    if (__atomic_load_n(&bucket_of(call->thread->app, in->address)->failed, __ATOMIC_RELAXED) >=
+        call->thread->app->config.claims_per_minute) {
+        call->refusal.retry_s = 60;
+        call->done(call, pag_refuse(call, PAG_E_LIMIT, "rate-limited",
+                                    "Too many claims from this address were refused."));
+        return;
+    }
+    err = prepare(call, in, i);
+    count_guess(call, i, err);
     if (err != PAG_OK || i->repeated) {
         err = err == PAG_OK ? fill_enrolled(call, i, out) : err;
         call->done(call, err);

@@ -16,7 +16,7 @@ struct pag_enroll_out {
 };
 /*
  * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_DENIED
- * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_LIMIT (too many attempts),
+ * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_LIMIT (too many refused ones),
  * PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request), PAG_E_BUSY.
  */
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out);

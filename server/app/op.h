@@ -16,9 +16,9 @@ struct pag_app {
     struct pag_arena_pool *pool;
     struct pag_arena *arena; /* this struct and copies of the configuration's texts */
     struct pag_app_counters counters;
-    struct {
-        uint32_t minute, count;
-    } claims[PAG_CLAIM_BUCKETS]; /* attempts to redeem, by hash of the address */
+    struct pag_claim_bucket {
+        uint32_t minute, failed;
+    } claims[PAG_CLAIM_BUCKETS]; /* refused attempts to redeem, by hash of the address */
 };
 
 struct pag_app_thread {

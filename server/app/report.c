@@ -44,6 +44,21 @@ static void confirm(struct pag_device *d, const struct pag_action *a, int64_t no
     (void)pag_device_learn(d, &said, now_ms);
 }
 
+/* What it went back to is known from when the update was offered. */
+static enum pag_err go_back(struct pag_store_tx *tx, struct pag_device *d, const struct pag_action *a)
+{
+    char version[PAG_VERSION_MAX + 1] = "";
+    struct pag_device_origin origin = { .version = version };
+    memcpy(origin.sha256, a->from, sizeof origin.sha256);
+    enum pag_err err =
+        pag_release_of_image(pag_store_tx_db(tx), d->product, a->from, version, &origin.sequence);
+    if (err == PAG_OK || err == PAG_E_NOT_FOUND) {
+        pag_device_went_back(d, a->target, &origin, pag_store_tx_now(tx));
+        err = PAG_OK;
+    }
+    return err;
+}
+
 static void count_final(struct pag_app *app, enum pag_report_state s)
 {
     if (s == PAG_REPORT_CONFIRMED) {
@@ -67,6 +82,8 @@ static enum pag_err settle_device(struct pag_store_tx *tx, struct pag_op *op, st
     }
     if (a->state == PAG_REPORT_CONFIRMED) {
         confirm(d, a, pag_store_tx_now(tx));
+    } else if (err == PAG_OK && (a->state == PAG_REPORT_REVERTED || a->state == PAG_REPORT_FAILED)) {
+        err = go_back(tx, d, a);
     }
     const struct pag_device_view view = {
         .device = d, .action = a, .plan_why = "", .up_to_date = a->state == PAG_REPORT_CONFIRMED

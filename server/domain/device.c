@@ -95,3 +95,25 @@ bool pag_device_learn(struct pag_device *d, const struct pag_facts *said, int64_
     }
     return running || other;
 }
+
+void pag_device_went_back(struct pag_device *d, const uint8_t target[PAG_SHA256_BYTES],
+                          const struct pag_device_origin *origin, int64_t now_ms)
+{
+    static const uint8_t unknown[PAG_SHA256_BYTES];
+    struct pag_facts *f = &d->facts;
+    if (f->running.source == PAG_ABSENT || memcmp(f->running.value, target, sizeof f->running.value) != 0) {
+        return;
+    }
+    bool known = memcmp(origin->sha256, unknown, sizeof unknown) != 0;
+    memset(&f->running_md5, 0, sizeof f->running_md5);
+    memset(&f->version, 0, sizeof f->version);
+    memcpy(f->running.value, origin->sha256, sizeof f->running.value);
+    f->running.source = known ? PAG_LEARNED : PAG_ABSENT;
+    if (pag_text_copy(f->version.value, sizeof f->version.value, pag_span_str(origin->version)) == PAG_OK) {
+        f->version.source = origin->version[0] != '\0' ? PAG_LEARNED : PAG_ABSENT;
+    }
+    f->sequence = (struct pag_fact_u32){ origin->sequence != 0 ? PAG_LEARNED : PAG_ABSENT, origin->sequence };
+    f->slot = (struct pag_fact_u32){ PAG_ABSENT, 0 };
+    f->boot_state = (struct pag_fact_u32){ PAG_LEARNED, 2 };
+    d->running_since_ms = now_ms;
+}

@@ -104,4 +104,17 @@ struct pag_device {
  */
 bool pag_device_learn(struct pag_device *d, const struct pag_facts *said, int64_t now_ms);
 
+/* The image that ran when an update began. */
+struct pag_device_origin {
+    uint8_t sha256[PAG_SHA256_BYTES]; /* zeros: not known */
+    const char *version;              /* of the release it is of; "" : of none that is known */
+    uint32_t sequence;                /* 0: not known */
+};
+/*
+ * It gave up what it ran on trial and is back on the origin, until its next check says what runs. Nothing
+ * when it was never seen on the target: what it said last still holds then.
+ */
+void pag_device_went_back(struct pag_device *d, const uint8_t target[PAG_SHA256_BYTES],
+                          const struct pag_device_origin *origin, int64_t now_ms);
+
 #endif

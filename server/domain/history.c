@@ -180,7 +180,10 @@ enum pag_report_state pag_action_seen(const struct pag_action *a, const struct p
     }
     if (runs_target(a, d)) {
         bool trial = f->boot_state.source != PAG_ABSENT && f->boot_state.value == 1;
-        return trial ? a->state : PAG_REPORT_CONFIRMED;
+        if (trial) { /* also when no report of it came through */
+            return rank(a->state) < rank(PAG_REPORT_REBOOTING) ? PAG_REPORT_REBOOTING : a->state;
+        }
+        return PAG_REPORT_CONFIRMED;
     }
     if (d->protocol == PAG_PROTOCOL_NATIVE) {
         bool back = f->boot_state.source != PAG_ABSENT && f->boot_state.value == 2 &&

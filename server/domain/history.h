@@ -79,9 +79,9 @@ bool pag_history_looping(const struct pag_device_image *h, uint32_t max_serves);
 
 /*
  * What a check-in proves about an open action: CONFIRMED when the target runs (legacy, where there is no
- * report; native on boot_state confirmed), REVERTED when the device says it came back from a failed trial or
- * a legacy device that had been served everything asks with the old image again. Otherwise the action's own
- * state.
+ * report; native on boot_state confirmed), REBOOTING when it runs on trial, REVERTED when the device says it
+ * came back from a failed trial or a legacy device that had been served everything asks with the old image
+ * again. Otherwise the action's own state.
  */
 enum pag_report_state pag_action_seen(const struct pag_action *a, const struct pag_device *d);
 

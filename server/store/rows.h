@@ -57,6 +57,10 @@ struct pag_release_filter {
 enum pag_err pag_release_list(struct pag_db *db, struct pag_arena *arena, const struct pag_release_filter *f,
                               struct pag_release **list, size_t *n);
 enum pag_err pag_release_total(struct pag_db *db, const struct pag_release_filter *f, uint64_t *total);
+/* The newest release of a product that holds this image, published or not. PAG_E_NOT_FOUND. */
+enum pag_err pag_release_of_image(struct pag_db *db, const char *product,
+                                  const uint8_t sha256[PAG_SHA256_BYTES], char version[PAG_VERSION_MAX + 1],
+                                  uint32_t *sequence);
 enum pag_err pag_release_count(struct pag_db *db, const char *id, struct pag_release_counts *out);
 
 enum pag_err pag_blob_insert(struct pag_db *db, const uint8_t sha256[PAG_SHA256_BYTES], uint64_t bytes,

@@ -328,3 +328,20 @@ enum pag_err pag_permit_put(struct pag_db *db, const char *product, const struct
     pag_q_int(&q, now_ms);
     return pag_q_run(&q, NULL);
 }
+
+enum pag_err pag_release_of_image(struct pag_db *db, const char *product,
+                                  const uint8_t sha256[PAG_SHA256_BYTES], char version[PAG_VERSION_MAX + 1],
+                                  uint32_t *sequence)
+{
+    struct pag_q q = pag_q_of(db, "SELECT r.version, r.sequence FROM image i JOIN release r "
+                                  "ON r.id = i.release_id WHERE i.sha256 = ? AND i.product_id = ? "
+                                  "ORDER BY r.sequence DESC LIMIT 1");
+    pag_q_blob(&q, sha256, PAG_SHA256_BYTES);
+    pag_q_text(&q, product);
+    if (pag_q_row(&q)) {
+        pag_q_get_text(&q, version, PAG_VERSION_MAX + 1);
+        *sequence = (uint32_t)pag_q_get_int(&q);
+    }
+    enum pag_err err = pag_q_end(&q);
+    return err == PAG_OK && !q.any ? PAG_E_NOT_FOUND : err;
+}

@@ -104,6 +104,26 @@ def test_an_image_of_another_product_is_not_found(server, device, owner):
     assert device.request("GET", "/v1/trust/meter/1").body == owner.trust
 
 
+def test_a_device_that_went_back_is_shown_on_the_old_image_at_once(server, owner, image):
+    device = server.enroll("meter", "84f3eb000005")
+    old = hashlib.sha256(image).digest()
+    assert device.request("POST", "/v1/check", check_body(old, "1.0.0", 1), CBOR).status == 204
+    new_image = image + b"\n"
+    release = owner.publish("1.1.0", new_image)
+    new = hashlib.sha256(new_image).digest()
+    offer = cborish.loads(device.request("POST", "/v1/check", check_body(old, "1.0.0", 1), CBOR).body)
+    trial = check_body(new, "1.1.0", 2, k7=1)
+    device.request("POST", "/v1/check", trial, CBOR)
+    shown = server.rest("GET", f"/devices/{device.id}")
+    assert (shown["state"], shown["running"]["version"]) == ("on_trial", "1.1.0")
+    report = cborish.dumps({1: offer[1], 2: 7, 3: 100, 6: hashlib.sha256(offer[2]).digest(), 7: old, 8: 3})
+    assert device.request("POST", "/v1/report", report, CBOR).status == 204
+    shown = server.rest("GET", f"/devices/{device.id}")
+    assert (shown["state"], shown["running"]["version"]) == ("reverted", "1.0.0")
+    assert shown["running"]["sha256"] == old.hex()
+    assert server.call("POST", f"/releases/{release['id']}:withdraw").status == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"\xa0", b"\xff", check_body()[:-1], check_body() + b"\x00", bytes(4000)])
 def test_a_check_that_does_not_parse_is_400(device, body):
     assert device.request("POST", "/v1/check", body, CBOR).status == 400

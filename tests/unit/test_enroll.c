@@ -74,7 +74,7 @@ static void sign(struct world *w, const struct pag_release *r, const struct pag_
         pag_manifest_sign(pag_crypto_openssl(), &m, pag_crypto_sign, w->release, &w->manifest, NULL), PAG_OK);
 }
 
-/* *unsigned_err: what publishing says before the manifest is there. */
+/* *unsigned_err: what publishing says before the manifest is there; NULL: not asked. */
 static void publish_signed(struct world *w, const char *version, uint8_t fill, enum pag_err *unsigned_err)
 {
     static uint8_t file[FIXTURE_IMAGE_MAX];
@@ -83,7 +83,9 @@ static void publish_signed(struct world *w, const char *version, uint8_t fill, e
     fixture_draft(&w->f, version, release);
     size_t n = fixture_image(file, 4, fill);
     assert_int_equal(fixture_upload(&w->f, release, "firmware", pag_span_of(file, n), &w->image), PAG_OK);
-    *unsigned_err = fixture_publish(&w->f, release);
+    if (unsigned_err != NULL) {
+        *unsigned_err = fixture_publish(&w->f, release);
+    }
     assert_int_equal(pag_app_release(fixture_call(&w->f), release, &view), PAG_OK);
     sign(w, &view.release, &w->image);
     pag_app_manifest_put(fixture_call(&w->f), release, pag_buf_span(&w->manifest), &view);
@@ -179,17 +181,83 @@ static void claim_of_another_device_is_refused(void **state)
     assert_string_equal(w->f.call.refusal.code, "claim-refused");
 }
 
+static struct pag_span fresh_csr(uint8_t *room, size_t cap)
+{
+    struct pag_buf csr = { room, 0, cap };
+    EVP_PKEY *key = pag_crypto_key_new();
+    assert_int_equal(pag_x509_csr_make(key, "x", &csr), PAG_OK);
+    EVP_PKEY_free(key);
+    return pag_buf_span(&csr);
+}
+
 static void guessing_claims_is_slowed_down(void **state)
 {
     struct world *w = *state;
     struct pag_enroll_out out;
-    enum pag_err err = PAG_OK;
     make_code(w, 1, NULL);
-    w->claim[0] = w->claim[0] == '2' ? '3' : '2';
-    for (int i = 0; i < 11; i++) {
-        err = enroll(w, id, pag_span_of(w->csr, w->csr_n), &out);
+    char right = w->claim[0];
+    w->claim[0] = right == '2' ? '3' : '2';
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
     }
-    assert_int_equal(err, PAG_E_LIMIT);
+    w->claim[0] = right; /* also for who has guessed at last */
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_LIMIT);
+    assert_string_equal(w->f.call.refusal.code, "rate-limited");
+    fixture_pass(&w->f, 60000);
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_OK);
+}
+
+/* A factory: one address, one code of many uses. */
+static void claims_that_are_right_are_limited_by_their_code_alone(void **state)
+{
+    enum { N = 60 };
+    struct world *w = *state;
+    struct pag_enroll_out out;
+    uint8_t room[512];
+    make_code(w, N, NULL);
+    for (int i = 0; i < N; i++) {
+        char mac[13];
+        (void)snprintf(mac, sizeof mac, "aabbcc%06x", i);
+        assert_int_equal(enroll(w, mac, fresh_csr(room, sizeof room), &out), PAG_OK);
+    }
+    assert_int_equal(enroll(w, "aabbccffffff", fresh_csr(room, sizeof room), &out), PAG_E_DENIED);
+}
+
+static void deleted_code_redeems_nothing_and_is_gone_from_the_list(void **state)
+{
+    struct world *w = *state;
+    struct pag_enroll_out out;
+    struct pag_claim_code *list = NULL;
+    size_t n = 0;
+    char code[PAG_ID_TEXT];
+    make_code(w, 5, NULL);
+    assert_int_equal(pag_app_codes(fixture_call(&w->f), &list, &n), PAG_OK);
+    assert_int_equal(n, 1);
+    memcpy(code, list[0].id, sizeof code);
+    pag_app_code_delete(fixture_call(&w->f), code);
+    assert_int_equal(fixture_wait(&w->f), PAG_OK);
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
+    assert_int_equal(pag_app_codes(fixture_call(&w->f), &list, &n), PAG_OK);
+    assert_int_equal(n, 0);
+    pag_app_code_delete(fixture_call(&w->f), code);
+    assert_int_equal(fixture_wait(&w->f), PAG_E_NOT_FOUND);
+}
+
+static void code_of_another_product_cannot_be_deleted(void **state)
+{
+    struct world *w = *state;
+    struct pag_claim_code *list = NULL;
+    size_t n = 0;
+    make_code(w, 5, NULL);
+    assert_int_equal(pag_app_codes(fixture_call(&w->f), &list, &n), PAG_OK);
+    char code[PAG_ID_TEXT];
+    memcpy(code, list[0].id, sizeof code);
+    struct pag_call *call = fixture_call(&w->f);
+    call->scope.product = "00000000000000ff";
+    pag_app_code_delete(call, code);
+    assert_int_equal(fixture_wait(&w->f), PAG_E_NOT_FOUND);
+    assert_int_equal(pag_app_codes(fixture_call(&w->f), &list, &n), PAG_OK);
+    assert_int_equal(n, 1);
 }
 
 static void revoked_device_is_out_at_once_and_after_a_restart(void **state)
@@ -314,6 +382,54 @@ static void image_that_a_device_went_back_from_is_not_offered_again(void **state
     assert_int_equal(row(w).blocked_n, 1);
 }
 
+static void say_version(struct pag_check_in *in, const char *version)
+{
+    in->facts.version.source = PAG_SAID;
+    (void)snprintf(in->facts.version.value, sizeof in->facts.version.value, "%s", version);
+}
+
+/* What a device says of a trial is what runs; that it went back is known before it checks again. */
+static void trial_that_ends(struct world *w, enum pag_report_state how)
+{
+    struct pag_check_reply reply;
+    ready_device(w);
+    const struct pag_release_image old = w->image;
+    struct pag_check_in in = native_check(old.sha256, 1);
+    say_version(&in, "1.0.0");
+    assert_int_equal(check(w, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
+    publish_signed(w, "2.0.0", 2, NULL);
+    assert_int_equal(check(w, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    uint32_t action = reply.action_id;
+    if (how == PAG_REPORT_FAILED) { /* the other has told nothing before its trial */
+        assert_int_equal(report(w, action, PAG_REPORT_REBOOTING, old.sha256), PAG_OK);
+    }
+    in = native_check(w->image.sha256, 2);
+    say_version(&in, "2.0.0");
+    in.facts.boot_state.value = 1;
+    assert_int_equal(check(w, &in, &reply), PAG_OK);
+    struct pag_device d = row(w).device;
+    assert_int_equal(d.state, PAG_DEVICE_ON_TRIAL);
+    assert_memory_equal(d.facts.running.value, w->image.sha256, 32);
+    assert_int_equal(report(w, action, how, old.sha256), PAG_OK);
+    d = row(w).device;
+    assert_memory_equal(d.facts.running.value, old.sha256, 32);
+    assert_string_equal(d.facts.version.value, "1.0.0");
+    assert_int_equal(d.facts.sequence.value, 1);
+    assert_int_not_equal(d.facts.boot_state.value, 1);
+}
+
+static void device_that_went_back_runs_the_old_image_at_once(void **state)
+{
+    trial_that_ends(*state, PAG_REPORT_REVERTED);
+}
+
+static void device_that_failed_on_trial_runs_the_old_image_at_once(void **state)
+{
+    trial_that_ends(*state, PAG_REPORT_FAILED);
+}
+
 static void command_comes_with_the_next_check_and_its_result_is_kept(void **state)
 {
     struct world *w = *state;
@@ -363,6 +479,11 @@ int main(void)
         TEST(claim_works_once_and_again_for_the_same_key),
         TEST(claim_of_another_device_is_refused),
         TEST(guessing_claims_is_slowed_down),
+        TEST(claims_that_are_right_are_limited_by_their_code_alone),
+        TEST(deleted_code_redeems_nothing_and_is_gone_from_the_list),
+        TEST(code_of_another_product_cannot_be_deleted),
+        TEST(device_that_went_back_runs_the_old_image_at_once),
+        TEST(device_that_failed_on_trial_runs_the_old_image_at_once),
         TEST(revoked_device_is_out_at_once_and_after_a_restart),
         TEST(native_device_is_done_only_when_it_runs_the_image),
         TEST(image_that_a_device_went_back_from_is_not_offered_again),
