@@ -12,6 +12,7 @@
  * every listener is the thread's struct pag_app_thread.
  */
 
+enum { PAG_API_TIMINGS = 3 }; /* console, device, legacy */
 enum { PAG_API_LISTENERS_MAX = 6, PAG_API_CERTIFICATES_MAX = 8, PAG_API_WARNINGS_MAX = 8 };
 
 struct pag_api_broker {
@@ -61,6 +62,7 @@ struct pag_api_process {
 
 struct pag_rest_table;
 struct pag_buckets;
+struct pag_timing;
 
 /* May change while the server runs; 0: no limit, but for transfers. */
 struct pag_api_limits {
@@ -88,6 +90,7 @@ struct pag_api {
     uint64_t image_max;
     const struct pag_http *console, *device, *legacy; /* for /metrics; may be NULL */
     struct pag_rest_table *rest;                      /* of the console listener */
+    struct pag_timing *timing[PAG_API_TIMINGS];       /* freed by pag_api_close */
     atomic_uint transfers;
     atomic_ullong download_bytes;
     atomic_ullong mqtt_refused; /* hostile or unreadable messages */

@@ -4,6 +4,7 @@
 
 #include "host/rand.h"
 #include "server/api/legacy_http/legacy.h"
+#include "server/api/metrics/timing.h"
 #include "server/api/native/native.h"
 
 enum { CBOR_BODY_MAX = 4096 };
@@ -75,6 +76,10 @@ void pag_api_device_listener(struct pag_api *api, struct pag_http_config *config
     config->routes = device_routes;
     config->route_n = sizeof device_routes / sizeof device_routes[0];
     config->admit = pag_device_admit;
+    config->answered = pag_timing_answered;
+    if (api->timing[1] == NULL) {
+        api->timing[1] = pag_timing_new("device", config->routes, config->route_n);
+    }
     config->ctx = api;
 }
 
@@ -83,6 +88,10 @@ void pag_api_legacy_listener(struct pag_api *api, struct pag_http_config *config
     config->routes = legacy_routes;
     config->route_n = sizeof legacy_routes / sizeof legacy_routes[0];
     config->admit = pag_device_admit;
+    config->answered = pag_timing_answered;
+    if (api->timing[2] == NULL) {
+        api->timing[2] = pag_timing_new("legacy", config->routes, config->route_n);
+    }
     config->ctx = api;
     config->quirk_close_fast = true;
 }

@@ -264,6 +264,12 @@ void pag_app_unsubscribe(struct pag_app *app, struct pag_subscription *s)
 
 /* ---- the whole ---- */
 
+enum pag_err pag_app_device_states(struct pag_call *call, const char *product, uint32_t by_state[16])
+{
+    uint32_t online = 0;
+    return pag_device_counts(call->thread->db, product, by_state, &online);
+}
+
 enum pag_err pag_app_summary(struct pag_call *call, struct pag_summary *out)
 {
     struct pag_store *store = call->thread->app->config.store;

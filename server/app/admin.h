@@ -78,6 +78,8 @@ struct pag_summary {
     struct pag_version_count *version;
     size_t version_n;
 };
+/* Devices of a product (hex id) by state. */
+enum pag_err pag_app_device_states(struct pag_call *call, const char *product, uint32_t by_state[16]);
 enum pag_err pag_app_summary(struct pag_call *call, struct pag_summary *out);
 
 struct pag_app_counters { /* since start; for /metrics */

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import sqlite3
@@ -478,3 +479,47 @@ def test_a_renewed_certificate_has_the_names_and_is_taken_at_hup(make_server):
 def test_setup_token_beside_a_running_daemon_says_what_to_do(server):
     code, said = run_verb(server, "setup-token")
     assert code == 5 and "pagurus api POST /tokens" in said and str(server.process.pid) in said
+
+
+# -- metrics -----------------------------------------------------------------------------------------------
+
+SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (\d+(?:\.\d+)?)')
+
+
+def read_metrics(text):
+    """Families and samples of the text format; fails on anything that is not in it."""
+    types, samples = {}, {}
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line[7:].split(" ")
+            assert name not in types and kind in ("counter", "gauge", "histogram"), line
+            types[name] = kind
+        elif not line.startswith("# HELP "):
+            found = SAMPLE.fullmatch(line)
+            assert found, line
+            base = re.sub("_(bucket|sum|count)$", "", found[1])
+            assert found[1] in types or types.get(base) == "histogram", line
+            labels = tuple(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', found[2] or ""))
+            assert (found[1], labels) not in samples, line
+            samples[(found[1], labels)] = float(found[3])
+    return types, samples
+
+
+def test_metrics_are_well_formed_and_their_histograms_add_up(quick):
+    check(quick.enroll("meter", "84f3eb090001"))
+    quick.call("GET", "/devices/nobody")
+    reply = quick.console_request("GET", "/metrics", headers={"Authorization": "Bearer " + quick.token})
+    types, samples = read_metrics(reply.body.decode())
+    assert types["pagurus_http_request_duration_seconds"] == "histogram"
+    total = sum(value for (name, labels), value in samples.items()
+                if name == "pagurus_devices" and ("product", "meter") in labels)
+    assert total == quick.rest("GET", "/devices?product=meter")["total"]["value"]
+    name = "pagurus_http_request_duration_seconds"
+    counts = {labels: value for (n, labels), value in samples.items() if n == name + "_count"}
+    assert any(("route", "/v1/check") in labels and ("code", "2xx") in labels for labels in counts)
+    assert any(("listener", "console") in labels and ("code", "4xx") in labels for labels in counts)
+    for labels, count in counts.items():
+        rising = [v for (n, l), v in samples.items() if n == name + "_bucket" and l[:4] == labels]
+        assert rising == sorted(rising) and rising[-1] == count > 0
+        assert 0 <= samples[(name + "_sum", labels)] < 60 * count

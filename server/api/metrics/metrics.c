@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "server/api/metrics/timing.h"
 #include "server/api/metrics/writer.h"
 #include "server/app/admin.h"
+#include "server/app/releases.h"
 #include "server/domain/device.h"
 
-enum { TEXT_MAX = 48 * 1024, VERSIONS_MAX = 20 };
+enum { TEXT_MAX = 1024 * 1024, PRODUCTS_MAX = 100, VERSIONS_MAX = 20 };
 
 static void counter(struct pag_metrics *m, const char *name, const char *help, uint64_t value)
 {
@@ -22,13 +24,27 @@ static void gauge(struct pag_metrics *m, const char *name, const char *help, uin
     pag_metrics_put(m, name, NULL, 0, value);
 }
 
-static void put_devices(struct pag_metrics *m, const struct pag_summary *s)
+static void put_states(struct pag_metrics *m, const char *product, const uint32_t by_state[16])
 {
-    pag_metrics_family(m, "pagurus_devices", "gauge", "Devices by state.");
     for (int i = 0; i < PAG_DEVICE_STATES; i++) {
-        const struct pag_metric_label label = { "state", pag_span_str(pag_device_state_word(
-                                                             (enum pag_device_state)i)) };
-        pag_metrics_put(m, "pagurus_devices", &label, 1, s->by_state[i]);
+        const char *state = pag_device_state_word((enum pag_device_state)i);
+        const struct pag_metric_label label[] = { { "product", pag_span_str(product) },
+                                                  { "state", pag_span_str(state) } };
+        pag_metrics_put(m, "pagurus_devices", label, 2, by_state[i]);
+    }
+}
+
+static void put_devices(struct pag_metrics *m, struct pag_call *call, const struct pag_summary *s)
+{
+    struct pag_product *list = NULL;
+    size_t n = 0;
+    pag_metrics_family(m, "pagurus_devices", "gauge", "Devices by product and state.");
+    enum pag_err err = pag_app_products(call, &list, &n);
+    for (size_t i = 0; err == PAG_OK && i < n && i < PRODUCTS_MAX; i++) {
+        uint32_t by_state[16] = { 0 };
+        if (pag_app_device_states(call, list[i].id, by_state) == PAG_OK) {
+            put_states(m, list[i].name, by_state);
+        }
     }
     gauge(m, "pagurus_devices_online", "Devices with a live session at the broker.", s->online);
     pag_metrics_family(m, "pagurus_devices_by_version", "gauge",
@@ -161,7 +177,7 @@ enum pag_err pag_metrics_text(struct pag_api *api, struct pag_call *call, struct
     const struct pag_metric_label version = { "version", pag_span_str(api->version) };
     pag_metrics_family(&m, "pagurus_build_info", "gauge", "Version of the server.");
     pag_metrics_put(&m, "pagurus_build_info", &version, 1, 1);
-    put_devices(&m, &summary);
+    put_devices(&m, call, &summary);
     put_app(&m, &counters);
     gauge(&m, "pagurus_db_size_bytes", "Size of the database file.", summary.store_bytes);
     counter(&m, "pagurus_download_bytes_total", "Image bytes sent to devices.",
@@ -172,6 +188,11 @@ enum pag_err pag_metrics_text(struct pag_api *api, struct pag_call *call, struct
             atomic_load(&api->limited));
     gauge(&m, "pagurus_downloads", "Image downloads at this moment.", atomic_load(&api->transfers));
     put_http(&m, api);
+    pag_metrics_family(&m, "pagurus_http_request_duration_seconds", "histogram",
+                       "From the end of a request's head to the begin of its answer.");
+    for (size_t i = 0; i < PAG_API_TIMINGS; i++) {
+        pag_timing_put(&m, api->timing[i]);
+    }
     put_info(&m, &info);
     put_memory(&m);
     if (m.err == PAG_OK) {

@@ -45,8 +45,7 @@ void pag_metrics_family(struct pag_metrics *m, const char *name, const char *typ
     }
 }
 
-void pag_metrics_put(struct pag_metrics *m, const char *name, const struct pag_metric_label *label, size_t n,
-                     uint64_t value)
+static void put_name(struct pag_metrics *m, const char *name, const struct pag_metric_label *label, size_t n)
 {
     put_str(m, name);
     for (size_t i = 0; i < n; i++) {
@@ -57,8 +56,27 @@ void pag_metrics_put(struct pag_metrics *m, const char *name, const struct pag_m
         put_str(m, "\"");
     }
     put_str(m, n > 0 ? "} " : " ");
+}
+
+void pag_metrics_put(struct pag_metrics *m, const char *name, const struct pag_metric_label *label, size_t n,
+                     uint64_t value)
+{
+    put_name(m, name, label, n);
     put_dec(m, value);
     put_str(m, "\n");
+}
+
+void pag_metrics_put_micro(struct pag_metrics *m, const char *name, const struct pag_metric_label *label,
+                           size_t n, uint64_t value_micro)
+{
+    char digits[9] = ".000000\n";
+    uint64_t rest = value_micro % 1000000;
+    for (size_t i = 6; i > 0; i--, rest /= 10) {
+        digits[i] = (char)('0' + rest % 10);
+    }
+    put_name(m, name, label, n);
+    put_dec(m, value_micro / 1000000);
+    put_str(m, digits);
 }
 
 void pag_metrics_put_milli(struct pag_metrics *m, const char *name, uint64_t value_milli)

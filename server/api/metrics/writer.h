@@ -24,5 +24,8 @@ void pag_metrics_put(struct pag_metrics *m, const char *name, const struct pag_m
                      uint64_t value);
 /* The same with fractions of a thousandth: value_milli / 1000. */
 void pag_metrics_put_milli(struct pag_metrics *m, const char *name, uint64_t value_milli);
+/* The same with labels and millionths. */
+void pag_metrics_put_micro(struct pag_metrics *m, const char *name, const struct pag_metric_label *label,
+                           size_t n, uint64_t value_micro);
 
 #endif

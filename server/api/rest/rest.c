@@ -7,6 +7,7 @@
 #include "core/bytes.h"
 #include "host/rand.h"
 #include "server/api/console/console.h"
+#include "server/api/metrics/timing.h"
 #include "server/api/reply.h"
 #include "server/api/rest/query.h"
 
@@ -469,12 +470,20 @@ enum pag_err pag_api_console_listener(struct pag_api *api, struct pag_http_confi
     config->route_n = api->rest->n;
     config->admit = admit;
     config->refusal = pag_problem_refusal;
+    config->answered = pag_timing_answered;
+    if (api->timing[0] == NULL) {
+        api->timing[0] = pag_timing_new("console", config->routes, config->route_n);
+    }
     config->ctx = api;
     return PAG_OK;
 }
 
 void pag_api_close(struct pag_api *api)
 {
+    for (size_t i = 0; i < PAG_API_TIMINGS; i++) {
+        pag_timing_free(api->timing[i]);
+        api->timing[i] = NULL;
+    }
     free(api->rest);
     api->rest = NULL;
 }
