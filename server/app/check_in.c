@@ -69,8 +69,8 @@ static enum pag_err find_device(struct visit *v)
         return err;
     }
     v->catalog = pag_store_catalog(t->reader, in->product != NULL ? in->product : v->device.product);
-    if (v->catalog == NULL) {
-        return PAG_E_NOT_FOUND;
+    if (v->catalog == NULL || !pag_scope_sees(&v->call->scope, v->catalog->product.id)) {
+        return PAG_E_NOT_FOUND; /* a proof for one product is none for another */
     }
     if (v->is_new) {
         memset(&v->device, 0, sizeof v->device);
