@@ -100,13 +100,20 @@ def test_the_revocation_list_is_renewed_though_nothing_changes(make_server):
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def server_mqtt(make_server):
+    one = make_server().start()
+    one.wait_ready()
+    one.product("meter")
+    return one
+
+
 def broker_of(server):
     return server.rest("GET", "/status")["broker"]
 
 
 def test_a_live_session_of_a_revoked_device_is_cut_within_five_seconds(server_mqtt):
     server = server_mqtt
-    server.product("meter")
     device = server.enroll("meter", "84f3eb020002")
     with socket.create_connection(("localhost", server.ports["mqtt"])) as plain, \
             server.tls(device).wrap_socket(plain, server_hostname="localhost") as session:
