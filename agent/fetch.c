@@ -83,10 +83,12 @@ static enum pag_err begin(struct pag_inner *a)
         t->done = sectors < (t->size + SECTOR - 1) / SECTOR ? sectors * SECTOR : t->size;
         t->marked = t->done;
         a->fig.resumes += t->done > 0;
+    }
+    if (t->done > 0) {
         return PAG_OK;
     }
-    /* The record first: from here on the other slot is no way back. */
-    enum pag_err err = mark(a);
+    /* The record first: from here on the other slot is no way back. A cut may have come between the two. */
+    enum pag_err err = same_image(a) ? PAG_OK : mark(a);
     return err == PAG_OK ? pag_slot_unseal(a->port, other_slot(a)) : err;
 }
 

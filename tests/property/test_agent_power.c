@@ -37,7 +37,9 @@ static void reset(struct fake *f)
 {
     for (int a = 0; a < PAG_AREA_COUNT; a++) {
         memcpy(f->area[a], blank[a], f->port.flash.area_bytes[a]);
+        memset(f->weak[a], 0, f->port.flash.area_bytes[a]);
     }
+    f->read_seed = f->seed;
     f->ops = 0;
     f->cut_at = 0;
     f->srv.states = 0;

@@ -294,6 +294,7 @@ static inline struct fake *fake_new(uint64_t seed)
         f->port.flash.area_bytes[a] = n;
         f->area[a] = malloc(n);
         memset(f->area[a], 0xFF, n);
+        f->weak[a] = calloc(1, n);
     }
     static const uint8_t der[] = { 0x30, 0 }; /* the fake network looks at no certificate */
     pag_settings_default(&f->set);
@@ -314,6 +315,7 @@ static inline void fake_free(struct fake *f)
 {
     for (int a = 0; a < PAG_AREA_COUNT; a++) {
         free(f->area[a]);
+        free(f->weak[a]);
     }
     EVP_PKEY_free(f->srv.root);
     EVP_PKEY_free(f->srv.release);
@@ -330,15 +332,18 @@ static inline bool fake_boot(struct fake *f)
 {
     static const struct pag_agent_hooks hooks = { .self_test = fake_health };
     alignas(8) static uint8_t work[PAG_BOOT_WORK_BYTES];
-    struct pag_boot boot;
     f->dead = false;
     f->rebooted = false;
     f->open = false;
-    f->writes_at_boot = f->ops;
-    if (pag_boot_decide(&f->port, (struct pag_buf){ work, 0, sizeof work }, &boot) != PAG_OK) {
+    f->leaning_seed = fake_mix(&f->read_seed);
+    uint64_t before = f->ops;
+    memset(&f->boot, 0, sizeof f->boot);
+    enum pag_err err = pag_boot_decide(&f->port, (struct pag_buf){ work, 0, sizeof work }, &f->boot);
+    f->loader_ops = f->ops - before;
+    if (err != PAG_OK) {
         return false;
     }
-    f->slot = boot.slot;
+    f->slot = f->boot.slot;
     if (f->dead || pag_agent_init(&f->agent, &f->port, &f->set,
                                   (struct pag_buf){ f->scratch, 0, sizeof f->scratch }) != PAG_OK) {
         return false;

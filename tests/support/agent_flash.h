@@ -26,7 +26,16 @@ enum {
     FAKE_IMAGE_MAX = 47 * FAKE_SECTOR
 };
 
-enum fake_cut { FAKE_CUT_BEFORE, FAKE_CUT_HALF, FAKE_CUT_AFTER, FAKE_CUT_KINDS };
+/* WEAK: the bits that the operation was to change read either way until the next erase, anew at each read;
+ * LEANING: so at each power-up. */
+enum fake_cut {
+    FAKE_CUT_BEFORE,
+    FAKE_CUT_HALF,
+    FAKE_CUT_AFTER,
+    FAKE_CUT_WEAK,
+    FAKE_CUT_LEANING,
+    FAKE_CUT_KINDS
+};
 
 struct fake_server {
     EVP_PKEY *root, *release, *fresh;
@@ -82,7 +91,15 @@ struct fake {
     uint64_t cut_at; /* power fails at this one, 0 = never */
     enum fake_cut cut_kind;
     bool dead;
-    uint64_t writes_at_boot;
+    uint64_t loader_ops; /* of the last boot */
+    uint64_t stuck_at;   /* this program operation leaves one bit as it was and says nothing, 0 = none */
+    uint8_t *weak[PAG_AREA_COUNT]; /* bits that read either way; area says 1 there */
+    uint64_t read_seed, leaning_seed;
+    bool leaning;
+    struct pag_boot boot; /* of the last boot */
+    /* told of each operation when it is done, data NULL: an erase. whole: power did not fail in it */
+    void (*watch)(struct fake *f, enum pag_area area, uint32_t off, struct pag_span data, bool whole);
+    void *watch_ctx;
     /* network */
     uint8_t certificate[64], key[64]; /* shown on the last connection */
     size_t certificate_n, key_n;
@@ -114,9 +131,49 @@ static inline bool fake_power_fails(struct fake *f)
     return f->dead;
 }
 
+static inline uint64_t fake_mix(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+    return *seed >> 33;
+}
+
+/* Marks what changes from old to new in n bytes as weak: all of it, every eighth bit or one. */
+static inline void fake_weaken(struct fake *f, enum pag_area area, uint32_t off, const uint8_t *want,
+                               size_t n)
+{
+    uint64_t density = fake_mix(&f->read_seed) % 3;
+    size_t only = fake_mix(&f->read_seed) % n;
+    f->leaning = f->cut_kind == FAKE_CUT_LEANING;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *cell = f->area[area] + off + i;
+        uint8_t changed = (uint8_t)(*cell ^ (want != NULL ? (*cell & want[i]) : 0xFF));
+        uint8_t some = density == 0   ? 0xFF
+                       : density == 1 ? (uint8_t)(1U << fake_mix(&f->read_seed) % 8)
+                       : i == only    ? 0xFF
+                                      : 0;
+        uint8_t weak = changed & some;
+        *cell = (uint8_t)((want != NULL ? *cell & want[i] : 0xFF) | weak);
+        f->weak[area][off + i] = weak;
+    }
+}
+
+static inline bool fake_is_weak_kind(const struct fake *f)
+{
+    return f->cut_kind == FAKE_CUT_WEAK || f->cut_kind == FAKE_CUT_LEANING;
+}
+
+static inline void fake_tell(struct fake *f, enum pag_area area, uint32_t off, struct pag_span data,
+                             bool whole)
+{
+    if (f->watch != NULL) {
+        f->watch(f, area, off, data, whole);
+    }
+}
+
 static inline enum pag_err fake_erase(void *ctx, enum pag_area area, uint32_t off, uint32_t n)
 {
     struct fake *f = fake_of(ctx);
+    struct pag_span none = { NULL, n };
     if (off % FAKE_SECTOR != 0 || n % FAKE_SECTOR != 0 || off > f->port.flash.area_bytes[area] ||
         n > f->port.flash.area_bytes[area] - off) {
         abort(); /* the agent must never ask for that */
@@ -124,13 +181,17 @@ static inline enum pag_err fake_erase(void *ctx, enum pag_area area, uint32_t of
     if (f->dead) {
         return PAG_E_IO;
     }
-    if (fake_power_fails(f)) {
-        uint32_t part = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
+    bool cut = fake_power_fails(f);
+    if (cut && fake_is_weak_kind(f)) {
+        fake_weaken(f, area, off, NULL, n);
+    } else {
+        bool nothing = cut && f->cut_kind == FAKE_CUT_BEFORE;
+        uint32_t part = nothing ? 0 : cut && f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
         memset(f->area[area] + off, 0xFF, part);
-        return PAG_E_IO;
+        memset(f->weak[area] + off, 0, part);
     }
-    memset(f->area[area] + off, 0xFF, n);
-    return PAG_OK;
+    fake_tell(f, area, off, none, !cut || f->cut_kind == FAKE_CUT_AFTER);
+    return cut ? PAG_E_IO : PAG_OK;
 }
 
 static inline enum pag_err fake_program(void *ctx, enum pag_area area, uint32_t off, struct pag_span data)
@@ -143,18 +204,30 @@ static inline enum pag_err fake_program(void *ctx, enum pag_area area, uint32_t 
     if (f->dead) {
         return PAG_E_IO;
     }
-    size_t n = data.n;
     bool cut = fake_power_fails(f);
+    size_t n = data.n;
     if (cut) {
         n = f->cut_kind == FAKE_CUT_BEFORE ? 0 : f->cut_kind == FAKE_CUT_HALF ? n / 2 : n;
     }
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *cell = f->area[area] + off + i;
-        if ((data.p[i] & (uint8_t) ~*cell) != 0) {
+    for (size_t i = 0; i < data.n; i++) {
+        uint8_t cell = f->area[area][off + i];
+        if ((data.p[i] & (uint8_t)~cell) != 0) {
             abort(); /* programming cannot set a bit */
         }
-        *cell = (uint8_t)(*cell & data.p[i]);
     }
+    if (cut && fake_is_weak_kind(f)) {
+        fake_weaken(f, area, off, data.p, n);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            f->area[area][off + i] &= data.p[i];
+            f->weak[area][off + i] &= data.p[i];
+        }
+    }
+    if (f->stuck_at != 0 && f->ops == f->stuck_at && n > 0) {
+        size_t i = fake_mix(&f->read_seed) % n;
+        f->area[area][off + i] |= (uint8_t)(1U << fake_mix(&f->read_seed) % 8);
+    }
+    fake_tell(f, area, off, data, !cut || f->cut_kind == FAKE_CUT_AFTER);
     return cut ? PAG_E_IO : PAG_OK;
 }
 
@@ -165,6 +238,14 @@ static inline enum pag_err fake_read(void *ctx, enum pag_area area, uint32_t off
         abort();
     }
     memcpy(out, f->area[area] + off, n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t weak = f->weak[area][off + i];
+        if (weak != 0) {
+            uint64_t leaning = f->leaning_seed + (uint64_t)area * 1000003U + off + i;
+            uint64_t r = f->leaning ? fake_mix(&leaning) : fake_mix(&f->read_seed);
+            out[i] = (uint8_t)(out[i] & ~(weak & (r >> 3)));
+        }
+    }
     return f->dead ? PAG_E_IO : PAG_OK;
 }
 
