@@ -29,8 +29,8 @@ struct pag_command {
     struct pag_span arg;
     enum pag_command_state state;
     int64_t created_ms, expires_ms, sent_ms, done_ms; /* sent: last handed over */
-    uint32_t tries;                                   /* times handed over */
     int32_t code;
+    uint32_t tries; /* times handed over */
     char result[PAG_COMMAND_RESULT_MAX + 1];
     char actor[PAG_ACTOR_MAX + 1];
 };

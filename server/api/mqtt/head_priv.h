@@ -67,7 +67,7 @@ void pag_head_publish_word(struct pag_mqtt_head *head, const struct pag_product 
  * result */
 void pag_commands_start(struct pag_mqtt_head *head);
 void pag_commands_push(struct pag_mqtt_head *head, const char *device);
-void pag_commands_forget(struct pag_mqtt_head *head); /* the client is another: no receipt will come */
-void pag_commands_acknowledged(void *head, uint16_t message); /* on the client's thread */
+void pag_commands_forget(struct pag_mqtt_head *head);        /* the client is another: no receipt will come */
+void pag_commands_acknowledged(void *ctx, uint16_t message); /* ctx: the head; on the client's thread */
 
 #endif
