@@ -17,7 +17,9 @@ struct issue {
     uint8_t key[PAG_SHA256_BYTES];
     /* claims */
     struct pag_claim_code code;
-    const char *address; /* of the peer */
+    const char *address;            /* of the peer */
+    const char *proven;             /* whose certificate it has shown, or NULL */
+    char id[PAG_DEVICE_ID_MAX + 1]; /* of the device */
     uint8_t claim[PAG_SHA256_BYTES];
     char mac[13];
     bool repeated; /* the answer was given before */
@@ -128,6 +130,23 @@ static enum pag_err refuse_claim(struct pag_call *call)
                       "The claim is unknown, used, expired or of another device.");
 }
 
+/* A code in many hands must not be a key to devices that are in service. */
+static enum pag_err check_takeover(struct pag_call *call, struct pag_db *db, const struct issue *i,
+                                   int64_t now_ms)
+{
+    bool live = false;
+    bool same_key = false;
+    if (i->code.mac[0] != '\0' || (i->proven != NULL && strcmp(i->proven, i->id) == 0)) {
+        return PAG_OK;
+    }
+    enum pag_err err = pag_cert_live(db, i->id, i->key, now_ms, &live, &same_key);
+    if (err != PAG_OK || !live || same_key) {
+        return err;
+    }
+    call->refusal.help = "Make a code bound to its MAC, or let it ask with the certificate it has.";
+    return pag_refuse(call, PAG_E_DENIED, "claim-refused", "The device is in service with another key.");
+}
+
 /* PAG_OK with repeated: the same key was answered a moment ago. */
 static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct issue *i, int64_t now_ms)
 {
@@ -149,7 +168,8 @@ static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct iss
     if (err != PAG_OK && err != PAG_E_NOT_FOUND) {
         return err;
     }
-    return pag_claim_check(&i->code, i->mac, now_ms) == PAG_OK ? PAG_OK : refuse_claim(call);
+    return pag_claim_check(&i->code, i->mac, now_ms) == PAG_OK ? check_takeover(call, db, i, now_ms)
+                                                               : refuse_claim(call);
 }
 
 static enum pag_err redeem(struct pag_store_tx *tx, struct pag_op *op)
@@ -213,9 +233,8 @@ static void redeemed(struct pag_op *op, enum pag_err err)
 static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *in, struct issue *i)
 {
     struct pag_claim claim;
-    char device[PAG_DEVICE_ID_MAX + 1];
     struct pag_fail why = { 0 };
-    enum pag_err err = pag_claim_device_id(in->enroll.mac, device);
+    enum pag_err err = pag_claim_device_id(in->enroll.mac, i->id);
     err = err == PAG_OK ? pag_mac_text(in->enroll.mac, i->mac) : err;
     err = err == PAG_OK ? pag_x509_csr_check(in->enroll.csr, i->key, &why) : err;
     if (err != PAG_OK) {
@@ -229,7 +248,7 @@ static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *i
     err = look_up(call, call->thread->db, i, pag_app_now_ms(call->thread->app));
     err = err == PAG_OK ? pag_product_get(call->thread->db, i->code.product, &i->product) : err;
     if (err == PAG_OK && !i->repeated) {
-        err = make_certificate(call, i, device, in->enroll.csr, call->thread->app->config.device_lifetime_s);
+        err = make_certificate(call, i, i->id, in->enroll.csr, call->thread->app->config.device_lifetime_s);
     }
     return err;
 }
@@ -243,6 +262,7 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
     }
     op->data = i;
     i->address = in->address;
+    i->proven = in->proven;
     enum pag_err err = PAG_OK;
     if (__atomic_load_n(&bucket_of(call->thread->app, in->address)->failed, __ATOMIC_RELAXED) >=
         call->thread->app->config.claims_per_minute) {

@@ -10,14 +10,17 @@
 struct pag_enroll_in {
     struct pag_native_enroll enroll; /* spans live until done */
     const char *address;             /* of the peer, for the rate limit */
+    const char *proven;              /* the device whose valid certificate the peer has shown; NULL: none */
 };
 struct pag_enroll_out {
     struct pag_native_enrolled enrolled; /* spans in the arena */
 };
 /*
  * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_DENIED
- * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_LIMIT (too many refused ones),
- * PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request), PAG_E_BUSY.
+ * (unknown, used, expired or another MAC's claim: one answer for all; or the device is in service, and
+ * neither the claim names its MAC, nor the peer has shown its certificate, nor is the key one it has),
+ * PAG_E_LIMIT (too many refused ones), PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request),
+ * PAG_E_BUSY.
  */
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out);
 

@@ -180,6 +180,9 @@ enum pag_err pag_cert_get(struct pag_db *db, struct pag_arena *arena, const uint
 /* Whether a certificate of another device, revoked or not, has this key (SHA-256 of its SPKI). */
 enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_BYTES], const char *device,
                                 bool *taken);
+/* live: it has a valid certificate; same_key: one of them has this key. */
+enum pag_err pag_cert_live(struct pag_db *db, const char *device, const uint8_t key[PAG_SHA256_BYTES],
+                           int64_t now_ms, bool *live, bool *same_key);
 /* device "" : all; revoked: only revoked ones that end after now_ms. Newest first. */
 enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
                            struct pag_cert_row **list, size_t *n);

@@ -180,6 +180,21 @@ enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_
     return pag_q_end(&q);
 }
 
+enum pag_err pag_cert_live(struct pag_db *db, const char *device, const uint8_t key[PAG_SHA256_BYTES],
+                           int64_t now_ms, bool *live, bool *same_key)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COUNT(*), COALESCE(SUM(key_sha256 = ?), 0) FROM certificate "
+                                  "WHERE device_id = ? AND revoked_ms = 0 AND not_after_ms > ?");
+    pag_q_blob(&q, key, PAG_SHA256_BYTES);
+    pag_q_text(&q, device);
+    pag_q_int(&q, now_ms);
+    if (pag_q_row(&q)) {
+        *live = pag_q_get_int(&q) > 0;
+        *same_key = pag_q_get_int(&q) > 0;
+    }
+    return pag_q_end(&q);
+}
+
 static enum pag_err cert_rows(struct pag_q *q, struct pag_arena *arena, struct pag_cert_row **list, size_t *n)
 {
     void *items = NULL;

@@ -332,17 +332,28 @@ def test_d6_a_claim_bound_to_a_mac_is_for_it_alone(server, owner):
 
 def test_d6_a_device_that_enrols_again_is_an_event_an_operator_sees(server, owner):
     device = server.enroll("meter", "84f3eb0f0601")
-    assert enrol(server, claim(server, 100), attacks.certificate_request()[0], device.id).status == 200
+    assert enrol(server, claim(server, mac=device.id), attacks.certificate_request()[0], device.id).status == 200
     events = [e["data"] for e in server.rest("GET", f"/devices/{device.id}/history")["items"] if e["type"] == "device.enrolled"]
     assert [e["created"] for e in events] == [0, 1] and len({e["serial"] for e in events}) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="an open claim renews any device of its product; bound claims are the defence today")
 def test_d6_an_open_claim_does_not_take_over_a_device_that_is_in_service(server, owner):
     victim = server.enroll("meter", "84f3eb0f0600")
     thief, _ = attacks.certificate_request()
-    assert enrol(server, claim(server, 100), thief, victim.id).status in (403, 409)
+    open_claim = claim(server, 100)
+    assert enrol(server, open_claim, thief, victim.id).status == 403
+    other = server.enroll("meter", "84f3eb0f0602")
+    assert enrol(server, open_claim, thief, victim.id, other).status == 403  # another's certificate proves nothing
+    assert len(server.rest("GET", f"/certificates?device={victim.id}")["items"]) == 1
     assert enrol(server, claim(server, mac=victim.id), thief, victim.id).status == 200  # the operator named it
+
+
+def test_d6_a_device_renews_with_its_certificate_or_its_key_and_an_open_claim(server, owner):
+    device = server.enroll("meter", "84f3eb0f0603")
+    csr, _ = attacks.certificate_request()
+    assert enrol(server, claim(server), csr, device.id, device).status == 200
+    assert enrol(server, claim(server), csr, device.id).status == 200  # its answer was lost, and the claim with it
+    assert enrol(server, claim(server), attacks.certificate_request()[0], device.id).status == 403
 
 
 def test_d6_a_claim_of_another_product_does_not_move_a_device(server, owner):

@@ -347,6 +347,7 @@ void pag_native_enroll(struct pag_http_request *req)
         return;
     }
     in->address = req->address;
+    in->proven = d->has_identity ? d->identity.device : NULL;
     d->call.done = enrolled;
     pag_app_enroll(&d->call, in, d->out);
 }
