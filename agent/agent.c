@@ -166,6 +166,15 @@ enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record 
     return err == PAG_OK ? err : pag_in_fail(a, err, "journal cannot be written");
 }
 
+uint8_t pag_in_progress(const struct pag_in_target *t)
+{
+    uint32_t hundredth = t->size / 100; /* in 32 bits: no device needs a 64-bit division for this */
+    if (t->done >= t->size || hundredth == 0) {
+        return t->size > 0 && t->done >= t->size ? 100 : 0;
+    }
+    return (uint8_t)(t->done / hundredth < 99 ? t->done / hundredth : 99);
+}
+
 uint8_t pag_in_boot_state(const struct pag_inner *a)
 {
     if (a->trial) {
@@ -333,10 +342,7 @@ void pag_agent_status(const struct pag_agent *agent, struct pag_agent_status *ou
     out->mqtt_up = a->mqtt.up;
     out->stale = a->stale;
     out->has_trust = a->trust_version > 0;
-    if (a->target.has && a->target.size > 0) {
-        out->progress_pct = (uint8_t)((uint64_t)a->target.done * 100 / a->target.size);
-        out->progress_pct = out->progress_pct > 100 ? 100 : out->progress_pct;
-    }
+    out->progress_pct = a->target.has ? pag_in_progress(&a->target) : 0;
     out->last_report = a->last_report;
     out->action_id = a->target.has ? a->target.action_id : 0;
     out->sequence = a->run.sequence;

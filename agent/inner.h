@@ -188,7 +188,8 @@ uint64_t pag_in_floor(const struct pag_inner *a);
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 /* Appends to the journal what is said of the slot's image; epoch 0: the floor stays. */
 enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record *r);
-uint8_t pag_in_boot_state(const struct pag_inner *a); /* 0 confirmed, 1 on trial, 2 came back */
+uint8_t pag_in_progress(const struct pag_in_target *t); /* percent written, 100 only at the end */
+uint8_t pag_in_boot_state(const struct pag_inner *a);   /* 0 confirmed, 1 on trial, 2 came back */
 struct pag_buf pag_in_scratch(const struct pag_inner *a, uint32_t from, uint32_t n);
 
 /* ---- exchange.c ---- */

@@ -52,8 +52,8 @@ void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code,
 {
     const struct pag_in_target *t = &a->target;
     uint8_t pct = s == PAG_REPORT_DOWNLOADED ? 100 : 0;
-    if (s == PAG_REPORT_DOWNLOADING && t->size > 0) {
-        pct = (uint8_t)((uint64_t)t->done * 100 / t->size);
+    if (s == PAG_REPORT_DOWNLOADING) {
+        pct = pag_in_progress(t);
     }
     a->report = (struct pag_in_report){
         .state = (uint8_t)s,

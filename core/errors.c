@@ -2,7 +2,8 @@
 
 #include <pagurus/errors.h>
 
-enum pag_err pag_fail_set(struct pag_fail *why, enum pag_err code, const char *what, uint64_t detail)
+/* In brackets: PAG_NO_WHY makes a macro of the name. */
+enum pag_err(pag_fail_set)(struct pag_fail *why, enum pag_err code, const char *what, uint64_t detail)
 {
     if (why != NULL) {
         why->code = code;

@@ -49,6 +49,10 @@ struct pag_fail {
 
 /* Fills *why (may be NULL) and returns code, so that a caller can `return pag_fail_set(…)`. */
 enum pag_err pag_fail_set(struct pag_fail *why, enum pag_err code, const char *what, uint64_t detail);
+#ifdef PAG_NO_WHY
+/* Small device builds carry codes, not sentences: the texts are not even linked. */
+#define pag_fail_set(why, code, what, detail) pag_fail_set((why), (code), "", (detail))
+#endif
 
 /* Short stable word for an error ("signature", "rollback"), for logs, metrics and problem codes. Never NULL.
  */
