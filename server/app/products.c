@@ -83,8 +83,27 @@ void pag_app_product_create(struct pag_call *call, const struct pag_product *in,
 
 struct settings_in {
     const char *name;
-    const struct pag_product_settings *settings;
+    const struct pag_settings_patch *settings;
 };
+
+static void patch_settings(struct pag_product_settings *s, const struct pag_settings_patch *patch)
+{
+    const struct pag_product_settings *to = &patch->to;
+    const unsigned set = patch->set;
+    s->poll_s = (set & PAG_SETTING_POLL) != 0 ? to->poll_s : s->poll_s;
+    s->legacy_auth = (set & PAG_SETTING_LEGACY_AUTH) != 0 ? to->legacy_auth : s->legacy_auth;
+    s->plain_http = (set & PAG_SETTING_PLAIN_HTTP) != 0 ? to->plain_http : s->plain_http;
+    s->max_serves = (set & PAG_SETTING_MAX_SERVES) != 0 ? to->max_serves : s->max_serves;
+    if ((set & PAG_SETTING_TOPIC_COMMAND) != 0) {
+        memcpy(s->topic_command, to->topic_command, sizeof s->topic_command);
+    }
+    if ((set & PAG_SETTING_TOPIC_STATUS) != 0) {
+        memcpy(s->topic_status, to->topic_status, sizeof s->topic_status);
+    }
+    if ((set & PAG_SETTING_TOPIC_WILL) != 0) {
+        memcpy(s->topic_will, to->topic_will, sizeof s->topic_will);
+    }
+}
 
 static enum pag_err change_settings(struct pag_store_tx *tx, struct pag_op *op)
 {
@@ -94,7 +113,7 @@ static enum pag_err change_settings(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK) {
         return err;
     }
-    p->settings = *in->settings;
+    patch_settings(&p->settings, in->settings);
     err = check_product(op->call, p);
     err = err == PAG_OK ? pag_product_update(pag_store_tx_db(tx), p) : err;
     p->revision++;
@@ -104,7 +123,7 @@ static enum pag_err change_settings(struct pag_store_tx *tx, struct pag_op *op)
 }
 
 void pag_app_product_settings(struct pag_call *call, const char *name,
-                              const struct pag_product_settings *settings, struct pag_product *out)
+                              const struct pag_settings_patch *settings, struct pag_product *out)
 {
     struct settings_in *in = pag_arena_alloc(call->arena, sizeof *in);
     struct pag_op *op = pag_op_new(call, in, out);

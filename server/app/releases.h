@@ -13,8 +13,22 @@ enum pag_err pag_app_products(struct pag_call *call, struct pag_product **list, 
 enum pag_err pag_app_product(struct pag_call *call, const char *name, struct pag_product *out);
 /* in: name, chip, hardware, flash_bytes, slot_bytes, settings. PAG_E_EXISTS "product-exists". */
 void pag_app_product_create(struct pag_call *call, const struct pag_product *in, struct pag_product *out);
+/* The members of to whose bit is in set, over what the product holds when the change is carried out. */
+enum {
+    PAG_SETTING_POLL = 1,
+    PAG_SETTING_LEGACY_AUTH = 2,
+    PAG_SETTING_PLAIN_HTTP = 4,
+    PAG_SETTING_MAX_SERVES = 8,
+    PAG_SETTING_TOPIC_COMMAND = 16,
+    PAG_SETTING_TOPIC_STATUS = 32,
+    PAG_SETTING_TOPIC_WILL = 64,
+};
+struct pag_settings_patch {
+    struct pag_product_settings to;
+    unsigned set;
+};
 void pag_app_product_settings(struct pag_call *call, const char *name,
-                              const struct pag_product_settings *settings, struct pag_product *out);
+                              const struct pag_settings_patch *settings, struct pag_product *out);
 
 /* ---- trust ---- */
 struct pag_trust_row {

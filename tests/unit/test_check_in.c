@@ -214,9 +214,9 @@ static void bare_mac_is_refused_where_a_certificate_is_asked_for(void **state)
     struct fixture *f = *state;
     struct pag_check_reply reply;
     struct pag_product out;
-    struct pag_product_settings settings = f->product.settings;
-    settings.legacy_auth = PAG_LEGACY_CERTIFICATE;
-    pag_app_product_settings(fixture_call(f), "meter", &settings, &out);
+    const struct pag_settings_patch patch = { .to = { .legacy_auth = PAG_LEGACY_CERTIFICATE },
+                                              .set = PAG_SETTING_LEGACY_AUTH };
+    pag_app_product_settings(fixture_call(f), "meter", &patch, &out);
     assert_int_equal(fixture_wait(f), PAG_OK);
     struct pag_check_in in = ask("0", NULL);
     assert_int_equal(check(f, &in, &reply), PAG_E_UNAUTHENTICATED);

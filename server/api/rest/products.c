@@ -56,7 +56,7 @@ static bool refuse_fields(struct pag_rest *r, struct pag_problem *problem)
     return false;
 }
 
-static bool topics_read(struct pag_rest *r, json_t *o, struct pag_product_settings *s,
+static bool topics_read(struct pag_rest *r, json_t *o, struct pag_settings_patch *p,
                         struct pag_problem *problem)
 {
     json_t *command = NULL;
@@ -74,19 +74,22 @@ static bool topics_read(struct pag_rest *r, json_t *o, struct pag_product_settin
         return false;
     }
     if (command != NULL) {
-        pag_field_copy(s->topic_command, sizeof s->topic_command, command);
+        pag_field_copy(p->to.topic_command, sizeof p->to.topic_command, command);
+        p->set |= PAG_SETTING_TOPIC_COMMAND;
     }
     if (status != NULL) {
-        pag_field_copy(s->topic_status, sizeof s->topic_status, status);
+        pag_field_copy(p->to.topic_status, sizeof p->to.topic_status, status);
+        p->set |= PAG_SETTING_TOPIC_STATUS;
     }
     if (will != NULL) {
-        pag_field_copy(s->topic_will, sizeof s->topic_will, will);
+        pag_field_copy(p->to.topic_will, sizeof p->to.topic_will, will);
+        p->set |= PAG_SETTING_TOPIC_WILL;
     }
     return true;
 }
 
-/* Takes the members of o over what *s holds. Replies and returns false when something is wrong. */
-static bool settings_read(struct pag_rest *r, json_t *o, struct pag_product_settings *s)
+/* Takes the members of o over what p->to holds. Replies and returns false when something is wrong. */
+static bool settings_read(struct pag_rest *r, json_t *o, struct pag_settings_patch *p)
 {
     json_t *poll = NULL;
     json_t *auth = NULL;
@@ -106,8 +109,8 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_product_sett
     }
     bool ok =
         pag_fields_read(r->req->arena, o, "/settings", fields, sizeof fields / sizeof fields[0], &problem);
-    ok = ok && topics_read(r, topics, s, &problem);
-    if (ok && auth != NULL && pag_legacy_auth_by_word(pag_field_text(auth), &s->legacy_auth) != PAG_OK) {
+    ok = ok && topics_read(r, topics, p, &problem);
+    if (ok && auth != NULL && pag_legacy_auth_by_word(pag_field_text(auth), &p->to.legacy_auth) != PAG_OK) {
         pag_problem_add(&problem, "/settings/legacy_auth", "invalid-field",
                         "must be certificate, token or none");
         ok = false;
@@ -115,9 +118,13 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_product_sett
     if (!ok) {
         return refuse_fields(r, &problem);
     }
-    s->poll_s = (uint32_t)pag_field_uint(poll, s->poll_s);
-    s->plain_http = pag_field_bool(plain, s->plain_http);
-    s->max_serves = (uint32_t)pag_field_uint(serves, s->max_serves);
+    p->to.poll_s = (uint32_t)pag_field_uint(poll, p->to.poll_s);
+    p->to.plain_http = pag_field_bool(plain, p->to.plain_http);
+    p->to.max_serves = (uint32_t)pag_field_uint(serves, p->to.max_serves);
+    p->set |= poll != NULL ? PAG_SETTING_POLL : 0U;
+    p->set |= auth != NULL ? PAG_SETTING_LEGACY_AUTH : 0U;
+    p->set |= plain != NULL ? PAG_SETTING_PLAIN_HTTP : 0U;
+    p->set |= serves != NULL ? PAG_SETTING_MAX_SERVES : 0U;
     return true;
 }
 
@@ -162,10 +169,11 @@ static void create(struct pag_rest *r)
         return;
     }
     struct pag_product *in = pag_rest_alloc(r, 2 * sizeof *in);
+    struct pag_settings_patch given = { .set = 0 };
     if (in == NULL) {
         return;
     }
-    pag_product_settings_default(&in->settings);
+    pag_product_settings_default(&given.to);
     pag_field_copy(in->name, sizeof in->name, name);
     in->chip = pag_chip_by_name(pag_field_text(chip));
     in->flash_bytes = (uint32_t)pag_field_uint(flash, 0);
@@ -175,9 +183,10 @@ static void create(struct pag_rest *r)
         (void)refuse_fields(r, &problem);
         return;
     }
-    if (!hardware_read(r, hardware, in) || !settings_read(r, settings, &in->settings)) {
+    if (!hardware_read(r, hardware, in) || !settings_read(r, settings, &given)) {
         return;
     }
+    in->settings = given.to;
     pag_rest_finish_with(r, in + 1, finish_created);
     pag_app_product_create(&r->call, in, in + 1);
 }
@@ -193,22 +202,13 @@ static void patch(struct pag_rest *r)
         return;
     }
     struct pag_product *product = pag_rest_alloc(r, sizeof *product);
-    if (product == NULL) {
+    struct pag_settings_patch *given = product != NULL ? pag_rest_alloc(r, sizeof *given) : NULL;
+    if (given == NULL) {
         return;
     }
-    enum pag_err err = pag_app_product(&r->call, name, product);
-    if (err != PAG_OK) {
-        pag_rest_refuse(r, err);
-        return;
-    }
-    struct pag_product_settings *s = pag_rest_alloc(r, sizeof *s);
-    if (s == NULL) {
-        return;
-    }
-    *s = product->settings;
-    if (settings_read(r, settings, s)) {
+    if (settings_read(r, settings, given)) {
         pag_rest_finish_with(r, product, finish_changed);
-        pag_app_product_settings(&r->call, name, s, product);
+        pag_app_product_settings(&r->call, name, given, product);
     }
 }
 
