@@ -101,8 +101,8 @@ struct pag_idempotent {
     unsigned status;      /* out of get, in of put */
     struct pag_span body; /* the answer */
 };
-/* PAG_OK: answered before (status, body set); PAG_E_NOT_FOUND: new; PAG_E_CONFLICT: the key had another body.
- */
+/* PAG_OK: carried out before (body set; status 0: the answer is not there, or not yet); PAG_E_NOT_FOUND: new;
+ * PAG_E_CONFLICT: the key had another body. A call with once set takes the key. */
 enum pag_err pag_app_idempotent_get(struct pag_call *call, struct pag_idempotent *io);
 /* Keeps an answer for 24 h; a missing done is fine. Answers that show a secret once must not be kept. */
 void pag_app_idempotent_put(struct pag_call *call, const struct pag_idempotent *in);

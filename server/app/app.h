@@ -27,6 +27,7 @@
 
 struct pag_store;
 struct pag_ca;
+struct pag_idempotent; /* admin.h */
 
 struct pag_app;        /* one a process */
 struct pag_app_thread; /* one a network thread: its own read connection and catalog */
@@ -82,6 +83,9 @@ struct pag_call {
     void (*done)(struct pag_call *call, enum pag_err err); /* NULL only for calls that answer at once */
     void *user;                                            /* the head's */
     struct pag_refusal refusal;
+    /* Not NULL: carried out once only. The key is taken in the transaction of the change; when it is taken
+     * already, done gets PAG_E_CONFLICT. Cleared when it is taken. */
+    const struct pag_idempotent *once;
 };
 
 /* ---- who is there ---- */

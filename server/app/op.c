@@ -23,10 +23,31 @@ struct pag_op *pag_op_new(struct pag_call *call, const void *in, void *out)
     return op;
 }
 
+enum { ONCE_MS = 86400000 };
+
+/* Rolled back with the change when that is refused, so a call that changed nothing may be made again. */
+static enum pag_err take_key(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct pag_idempotent *once = op->call->once;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_answer a = { .token = once->token,
+                            .route = once->route,
+                            .key = once->key,
+                            .body = { (const uint8_t *)"", 0 },
+                            .at_ms = pag_store_tx_now(tx) };
+    memcpy(a.body_sha256, once->body_sha256, sizeof a.body_sha256);
+    enum pag_err err = pag_answer_sweep(db, a.at_ms - ONCE_MS);
+    err = err == PAG_OK ? pag_answer_take(db, &a) : err;
+    return err == PAG_E_EXISTS ? pag_refuse(op->call, PAG_E_CONFLICT, "conflict",
+                                            "A call with this Idempotency-Key is being carried out.")
+                               : err;
+}
+
 static enum pag_err apply(struct pag_store_tx *tx, struct pag_intent *intent)
 {
     struct pag_op *op = intent->ctx;
-    return op->apply(tx, op);
+    enum pag_err err = op->call->once != NULL ? take_key(tx, op) : PAG_OK;
+    return err == PAG_OK ? op->apply(tx, op) : err;
 }
 
 static void finish(struct pag_op *op, enum pag_err err)
@@ -40,7 +61,11 @@ static void finish(struct pag_op *op, enum pag_err err)
 
 static void submitted(struct pag_intent *intent, enum pag_err err)
 {
-    finish(intent->ctx, err);
+    struct pag_op *op = intent->ctx;
+    if (err == PAG_OK) {
+        op->call->once = NULL;
+    }
+    finish(op, err);
 }
 
 void pag_op_submit(struct pag_op *op, enum pag_err (*step)(struct pag_store_tx *tx, struct pag_op *op))

@@ -214,7 +214,8 @@ struct pag_answer { /* of an Idempotency-Key */
     struct pag_span body;
     int64_t at_ms;
 };
-enum pag_err pag_answer_put(struct pag_db *db, const struct pag_answer *a);
+enum pag_err pag_answer_take(struct pag_db *db, const struct pag_answer *a); /* PAG_E_EXISTS */
+enum pag_err pag_answer_put(struct pag_db *db, const struct pag_answer *a);  /* status and body */
 enum pag_err pag_answer_get(struct pag_db *db, struct pag_arena *arena, struct pag_answer *io);
 enum pag_err pag_answer_sweep(struct pag_db *db, int64_t before_ms);
 

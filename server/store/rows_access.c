@@ -356,11 +356,9 @@ enum pag_err pag_key_row_list(struct pag_db *db, struct pag_arena *arena, struct
 
 /* ---- repeated POSTs ---- */
 
-enum pag_err pag_answer_put(struct pag_db *db, const struct pag_answer *a)
+static enum pag_err answer_write(struct pag_db *db, const char *sql, const struct pag_answer *a)
 {
-    struct pag_q q =
-        pag_q_of(db, "INSERT INTO idempotency (token_id, route, key, body_sha256, status, body, at_ms) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+    struct pag_q q = pag_q_of(db, sql);
     pag_q_text(&q, a->token);
     pag_q_text(&q, a->route);
     pag_q_text(&q, a->key);
@@ -369,6 +367,23 @@ enum pag_err pag_answer_put(struct pag_db *db, const struct pag_answer *a)
     pag_q_span(&q, a->body);
     pag_q_int(&q, a->at_ms);
     return pag_q_run(&q, NULL);
+}
+
+#define ANSWER_INSERT                                                                                        \
+    "INSERT INTO idempotency (token_id, route, key, body_sha256, status, body, at_ms) "                      \
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+enum pag_err pag_answer_take(struct pag_db *db, const struct pag_answer *a)
+{
+    return answer_write(db, ANSWER_INSERT, a);
+}
+
+enum pag_err pag_answer_put(struct pag_db *db, const struct pag_answer *a)
+{
+    return answer_write(db,
+                        ANSWER_INSERT " ON CONFLICT (token_id, route, key) DO UPDATE SET "
+                                      "status = excluded.status, body = excluded.body",
+                        a);
 }
 
 enum pag_err pag_answer_get(struct pag_db *db, struct pag_arena *arena, struct pag_answer *io)

@@ -151,6 +151,7 @@ void pag_rest_json(struct pag_rest *r, unsigned status, json_t *value)
     }
     if (r->keep && status < 300) {
         r->keep = false;
+        r->call.once = NULL;
         r->idempotent.status = status;
         r->idempotent.body = body;
         r->call.done = on_kept;
@@ -341,7 +342,14 @@ static bool check_repeat(struct pag_rest *r)
         return false;
     }
     enum pag_err err = pag_app_idempotent_get(&r->call, io);
-    if (err == PAG_OK) {
+    if (err == PAG_OK && io->status == 0) {
+        pag_rest_problem(r, PAG_PROBLEM_CONFLICT,
+                         r->route->secret
+                             ? "A call with this Idempotency-Key was carried out. What it showed is "
+                               "shown once only: delete that and make another."
+                             : "A call with this Idempotency-Key is being carried out, or its "
+                               "answer was lost: see what is there.");
+    } else if (err == PAG_OK) {
         release_body(r);
         send_kept(r);
     } else if (err == PAG_E_CONFLICT) {
@@ -351,6 +359,7 @@ static bool check_repeat(struct pag_rest *r)
         pag_rest_refuse(r, err);
     }
     r->keep = err == PAG_E_NOT_FOUND && !r->route->secret;
+    r->call.once = err == PAG_E_NOT_FOUND ? io : NULL;
     return err == PAG_E_NOT_FOUND;
 }
 
@@ -430,7 +439,14 @@ static void add(struct pag_rest_table *t, struct pag_api *api, const struct pag_
     }
 }
 
-/* A refusal with a body is sent by entry; only a file is refused before it is read. */
+static bool sends_body(const struct pag_http_request *req)
+{
+    struct pag_span length = pag_http_header_get(req, "Content-Length");
+    return pag_http_header_get(req, "Transfer-Encoding").p != NULL ||
+           (length.p != NULL && !pag_span_eq_str(length, "0"));
+}
+
+/* Nobody unknown makes us read a body; other refusals, which say more, are sent by entry. */
 static unsigned admit(struct pag_http_request *req)
 {
     struct pag_rest *r = pag_arena_alloc(req->arena, sizeof *r);
@@ -445,6 +461,9 @@ static unsigned admit(struct pag_http_request *req)
     r->call.user = r;
     req->user = r;
     authenticate(r);
+    if (r->route->role != PAG_ROLE_NONE && r->auth != PAG_OK && sends_body(req)) {
+        return 401;
+    }
     if (r->route->body == PAG_REST_FILE) {
         return r->auth != PAG_OK ? 401 : pag_role_holds(r->actor.role, r->route->role) ? 0 : 403;
     }
