@@ -191,6 +191,13 @@ static bool is_refusal(enum pag_err err, uint16_t status)
            status / 100 == 4;
 }
 
+/* A word on the way was refused because the server has closed the action. */
+static bool is_closed(const struct pag_inner *a, enum pag_err err)
+{
+    return (err == PAG_E_NOT_FOUND || err == PAG_E_CONFLICT) && !a->report.must && !a->report.owed &&
+           !a->report.with_result;
+}
+
 static uint32_t go_on(struct pag_inner *a, bool outcome)
 {
     pag_in_forget(a, true);
@@ -227,8 +234,7 @@ uint32_t pag_in_state_report(struct pag_inner *a)
     if (err == PAG_OK) {
         err = pag_in_judge(a, &what);
         if (is_refusal(err, a->x.reply.status)) {
-            bool closed = err == PAG_E_NOT_FOUND || err == PAG_E_CONFLICT;
-            if (closed && !a->report.must && !a->report.owed && !a->report.with_result) {
+            if (is_closed(a, err)) {
                 return pag_in_drop(a, err, "report: the action is closed");
             }
             (void)pag_in_fail(a, err, "report: the server does not want it");
