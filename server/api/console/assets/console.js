@@ -58,7 +58,7 @@
   function showCounts(status) {
     const cards = [['Devices', status.devices.total], ['Online', status.devices.online]];
     for (const [state, n] of Object.entries(status.devices.by_state || {})) {
-      cards.push([words(state), n, MOOD[state]]);
+      cards.push([words(state), n, n > 0 ? MOOD[state] : '']); // a colour only where there is something to see
     }
     cards.push(['Broker', words(status.broker.state), MOOD[status.broker.state]]);
     cards.push(['Write queue', status.store.queue]);
@@ -70,7 +70,8 @@
   }
 
   function showStatus(status) {
-    at('server').textContent = 'version ' + status.version + ', up since ' + status.started_at;
+    at('server').textContent = 'version ' + status.version + ', started ' + ago(status.started_at);
+    at('server').title = status.started_at;
     showCounts(status);
     const list = at('warnings');
     list.hidden = status.warnings.length === 0;
