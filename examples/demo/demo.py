@@ -90,8 +90,10 @@ class Readings:
         return sum(after < at <= until for at in self.times.get(device_id, ()))
 
 
-def settled_at(device):
-    """Since when a device is what it is: the later of what it runs and how its last update ended."""
+def settled_at(device, new, pushed_at):
+    """Since when a device is what it is. One that refuses does so again at every poll: for it, since the push."""
+    if (device["running"] or {}).get("version") != new and device["state"] != "reverted":
+        return pushed_at
     return max((device["running"] or {}).get("since") or "", (device["action"] or {}).get("since") or "")
 
 
@@ -188,12 +190,12 @@ class Demo:
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def all_heard(self):
+    def all_heard(self, new, pushed_at):
         """After its update a reading of every device."""
         devices = self.devices()
-        silent = [i for i, d in devices.items() if not self.readings.count(i, settled_at(d))]
+        silent = [i for i, d in devices.items() if not self.readings.count(i, settled_at(d, new, pushed_at))]
         self.readings.look(silent)
-        return not any(not self.readings.count(i, settled_at(devices[i])) for i in silent)
+        return not silent
 
     def verdict(self, new, pushed_at):
         """Compares REST with each device's flash; the numbers of the last line."""
@@ -202,7 +204,7 @@ class Demo:
                  f"{d['readings_before']}+{d['readings_after']} readings, {d['error']} {d['error_text']}"
                  for d in simulated if not d["as_expected"]]
         if not wrong:
-            wait("a reading of every device after its update", self.all_heard, 20, every=0.5)
+            wait("a reading of every device after its update", lambda: self.all_heard(new, pushed_at), 20, every=0.5)
         devices = self.devices()
         confirmed = refused = back = before = after = 0
         for one in simulated:
@@ -215,13 +217,13 @@ class Demo:
             if known is None:
                 wrong.append(f"{one['id']}: not known to the server")
                 continue
-            wrong += self.compare(one, known, pushed_at)
+            wrong += self.compare(one, known, new, pushed_at)
             version = known["running"]["version"]
             confirmed += version == new and known["state"] == "up_to_date"
             refused += one["fault"] in MUST_REFUSE and version != new
             back += known["state"] == "reverted" and version != new
             before += self.readings.count(one["id"], until=pushed_at)
-            after += self.readings.count(one["id"], settled_at(known))
+            after += self.readings.count(one["id"], settled_at(known, new, pushed_at))
         must_refuse = sum(FAULTS[name] for name in MUST_REFUSE)
         want = (self.devices_n - must_refuse - FAULTS["crash"], must_refuse, FAULTS["crash"])
         if (confirmed, refused, back) != want:
@@ -231,7 +233,7 @@ class Demo:
         self.say(f"  readings that REST showed: {before} before the push, {after} after each device's update; none missing")
         return f"demo: {len(simulated)} devices, {confirmed} confirmed, {refused} refused as they must, {back} went back"
 
-    def compare(self, one, known, pushed_at):
+    def compare(self, one, known, new, pushed_at):
         """What REST says of a device against its flash and its readings."""
         wrong = []
         if known["running"]["sha256"] != one["sha256"]:
@@ -239,7 +241,7 @@ class Demo:
                          f"{one['sha256'][:12]}")
         if not self.readings.count(one["id"], until=pushed_at):
             wrong.append(f"{one['id']}: no reading before the push")
-        if not self.readings.count(one["id"], settled_at(known)):
+        if not self.readings.count(one["id"], settled_at(known, new, pushed_at)):
             wrong.append(f"{one['id']}: no reading after the update")
         if one["fault"] == "crash" and (known["state"] != "reverted" or not known["why"]):
             wrong.append(f"{one['id']}: crashed, but REST says {known['state']}: {known['why']}")
