@@ -322,7 +322,17 @@ static const struct pag_ini_key keys[] = {
       .min = 1,
       .max = 100000,
       AT(limits, claims_per_minute),
-      .doc = "Attempts to redeem a claim from one address." },
+      .doc = "Refused attempts to redeem a claim from one address. Right ones are not counted." },
+    { .section = "limits",
+      .key = "unproven_devices",
+      .preset = "10000",
+      .type = PAG_INI_NUMBER,
+      .min = 1,
+      .max = 100000000,
+      AT(limits, unproven_devices),
+      .doc = "Devices of a product with `legacy_auth: none` that nothing but their own word stands for. Over "
+             "it "
+             "a new one hears 404, and once an hour the event `product.full` says so." },
 
     { .section = "limits",
       .key = "transfers",

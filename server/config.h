@@ -67,7 +67,8 @@ struct pag_config {
         uint32_t per_address; /* connections of one address without a certificate, a thread */
         uint32_t header_s, handshake_s, idle_s, write_s;
         uint32_t body_rate;         /* bytes a second */
-        uint32_t claims_per_minute; /* attempts to redeem a claim, an address */
+        uint32_t claims_per_minute; /* refused attempts to redeem a claim, an address */
+        uint32_t unproven_devices;  /* a product */
         uint32_t device_requests, device_requests_burst;
         uint32_t device_messages, device_messages_burst;
         uint64_t device_text;

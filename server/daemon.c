@@ -140,6 +140,7 @@ static int app_up(struct pag_daemon *d)
                                    : "localhost",
         .mqtt_port = external ? d->config.mqtt.port : 0,
         .claims_per_minute = d->config.limits.claims_per_minute,
+        .unproven_devices = d->config.limits.unproven_devices,
     };
     enum pag_err err = pag_crypto_key_id(d->freshness, config.freshness_key);
     if (err == PAG_OK) {

@@ -91,6 +91,10 @@ static void on_wake(struct pag_subscription *s)
         for (size_t i = 0; err == PAG_OK && i < n; i++) {
             k->due = k->due || strcmp(list[i].type, "device.revoked") == 0 ||
                      strcmp(list[i].type, "device.enrolled") == 0;
+            /* States follow from what is published: what publishing has left over is swept at the next look. */
+            if (strncmp(list[i].type, "release.", 8) == 0) {
+                k->sweep_due_ms = 0;
+            }
         }
         k->cursor = next;
         k->due = k->due || err != PAG_OK;

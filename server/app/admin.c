@@ -267,7 +267,7 @@ void pag_app_unsubscribe(struct pag_app *app, struct pag_subscription *s)
 enum pag_err pag_app_device_states(struct pag_call *call, const char *product, uint32_t by_state[16])
 {
     uint32_t online = 0;
-    return pag_device_counts(call->thread->db, product, by_state, &online);
+    return pag_device_counts(call->thread->db, product, pag_app_shown(call->thread->app), by_state, &online);
 }
 
 enum pag_err pag_app_summary(struct pag_call *call, struct pag_summary *out)
@@ -281,7 +281,8 @@ enum pag_err pag_app_summary(struct pag_call *call, struct pag_summary *out)
     out->store_bytes = stats.bytes;
     out->queue = stats.queue;
     out->last_commit_ms = stats.last_commit_ms;
-    enum pag_err err = pag_device_counts(call->thread->db, product, out->by_state, &out->online);
+    enum pag_err err = pag_device_counts(call->thread->db, product, pag_app_shown(call->thread->app),
+                                         out->by_state, &out->online);
     for (size_t i = 0; i < 16; i++) {
         out->devices += out->by_state[i];
     }

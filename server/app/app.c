@@ -23,6 +23,7 @@ enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **o
     }
     app->config = *config;
     app->config.mqtt_host = copy_text(arena, config->mqtt_host);
+    app->config.unproven_devices = config->unproven_devices != 0 ? config->unproven_devices : 10000;
     pag_app_change(app, config->poll_s, config->claims_per_minute);
     app->pool = pool;
     app->arena = arena;

@@ -46,6 +46,7 @@ struct pag_app_config {
     uint32_t poll_s;            /* for products that do not say */
     const char *mqtt_host;      /* told to enrolled devices; NULL: "" */
     uint16_t mqtt_port;         /* 0: none */
+    uint32_t unproven_devices;  /* of a product, that nothing but their own word stands for; 0: 10000 */
     uint32_t claims_per_minute; /* refused attempts to redeem, an address; 0: 10 */
 };
 

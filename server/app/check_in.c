@@ -13,10 +13,12 @@ struct visit {
     struct pag_call *call;
     const struct pag_check_in *in;
     struct pag_check_reply *out;
-    const struct pag_catalog *catalog;
+    const struct pag_catalog *catalog; /* valid until decided */
+    uint64_t generation;               /* of catalog */
     int64_t now_ms;
     uint32_t tries;
     bool is_new;
+    bool admitted; /* new, on its own word, and there is room */
     struct pag_device before, device;
     bool learned;
     bool has_action, action_changed; /* the one that was open */
@@ -72,6 +74,10 @@ static enum pag_err find_device(struct visit *v)
     if (v->catalog == NULL || !pag_scope_sees(&v->call->scope, v->catalog->product.id)) {
         return PAG_E_NOT_FOUND; /* a proof for one product is none for another */
     }
+    if (v->is_new && in->proof == PAG_PROOF_SAID && pag_strangers_refused(t->app, v->catalog->product.id)) {
+        return PAG_E_NOT_FOUND;
+    }
+    v->generation = v->catalog->generation;
     if (v->is_new) {
         memset(&v->device, 0, sizeof v->device);
         err = pag_text_copy(v->device.id, sizeof v->device.id, pag_span_str(in->device));
@@ -337,8 +343,7 @@ static void judge(struct visit *v, const char *plan_why)
         pag_action_last(v->call->thread->db, v->device.id, &last) == PAG_OK) {
         action = &last;
     }
-    bool quiet = v->plan.reason == PAG_PLAN_UP_TO_DATE || v->plan.reason == PAG_PLAN_NOTHING_PUBLISHED ||
-                 v->plan.reason == PAG_PLAN_PINNED;
+    bool quiet = pag_plan_is_quiet(v->plan.reason);
     const struct pag_device_view view = { .device = &v->device,
                                           .action = open || !quiet ? action : NULL,
                                           .blocked = v->plan.history,
@@ -491,11 +496,27 @@ static enum pag_err write_events(struct pag_store_tx *tx, const struct visit *v)
     return err;
 }
 
+static bool is_stranger(const struct visit *v)
+{
+    return v->is_new && v->in->proof == PAG_PROOF_SAID;
+}
+
 static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
 {
     struct visit *v = op->data;
     struct pag_db *db = pag_store_tx_db(tx);
-    enum pag_err err = PAG_OK;
+    const struct pag_catalog *now = NULL;
+    /* Decided on what was published then: once more when that has changed. */
+    enum pag_err err = pag_store_tx_catalog(tx, v->device.product, &now);
+    if (err != PAG_OK || now->generation != v->generation) {
+        return err == PAG_OK || err == PAG_E_BUSY ? PAG_E_CONFLICT : err;
+    }
+    if (is_stranger(v)) {
+        err = pag_strangers_admit(tx, v->call->thread->app, v->device.product, &v->admitted);
+        if (err != PAG_OK || !v->admitted) {
+            return err;
+        }
+    }
     if (v->out->command_n > 0) {
         err = write_commands(tx, v);
     }
@@ -534,6 +555,9 @@ static void written(struct pag_op *op, enum pag_err err)
     if (moved && ++v->tries < TRIES_MAX) {
         start(v);
         return;
+    }
+    if (err == PAG_OK && is_stranger(v) && !v->admitted) {
+        err = PAG_E_NOT_FOUND;
     }
     if (err == PAG_OK) {
         count(v);

@@ -5,8 +5,6 @@
 #include "core/bytes.h"
 #include "server/app/op.h"
 
-enum { STALE_POLLS = 3 };
-
 /* ---- showing ---- */
 
 static void wanted(struct pag_call *call, const struct pag_catalog *c, struct pag_device_row *row,
@@ -45,8 +43,10 @@ static enum pag_err complete(struct pag_call *call, struct pag_device_row *row)
         row->product_name = pag_arena_text(call->arena, pag_span_str(c->product.name));
         wanted(call, c, row, held, n);
         int64_t quiet_ms = pag_app_now_ms(call->thread->app) - d->last_seen_ms;
+        uint32_t poll_s = c->product.settings.poll_s != 0 ? c->product.settings.poll_s
+                                                          : pag_app_shown(call->thread->app).poll_s;
         row->stale =
-            d->last_seen_ms > 0 && quiet_ms > (int64_t)c->product.settings.poll_s * 1000 * STALE_POLLS;
+            d->revoked_ms == 0 && d->last_seen_ms > 0 && quiet_ms > pag_device_stale_after_ms(poll_s);
         /* Who only polls is there as long as it polls. */
         d->online =
             d->online || (d->protocol == PAG_PROTOCOL_HTTP_UPDATE && d->last_seen_ms > 0 && !row->stale);
@@ -75,6 +75,7 @@ enum pag_err pag_app_devices(struct pag_call *call, const struct pag_device_quer
     struct pag_device *rows = NULL;
     struct pag_device_filter f = { .product = call->scope.product != NULL ? call->scope.product : "",
                                    .state = -1,
+                                   .shown = pag_app_shown(call->thread->app),
                                    .version = q->version,
                                    .prefix = q->q,
                                    .after = q->after != NULL ? q->after : "",

@@ -265,7 +265,7 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
     i->proven = in->proven;
     enum pag_err err = PAG_OK;
     if (__atomic_load_n(&bucket_of(call->thread->app, in->address)->failed, __ATOMIC_RELAXED) >=
-        call->thread->app->config.claims_per_minute) {
+        __atomic_load_n(&call->thread->app->config.claims_per_minute, __ATOMIC_RELAXED)) {
         call->refusal.retry_s = 60;
         call->done(call, pag_refuse(call, PAG_E_LIMIT, "rate-limited",
                                     "Too many claims from this address were refused."));

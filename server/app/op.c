@@ -10,6 +10,12 @@ int64_t pag_app_now_ms(const struct pag_app *app)
     return (int64_t)app->config.clock.now_unix_ms(app->config.clock.ctx);
 }
 
+struct pag_shown pag_app_shown(const struct pag_app *app)
+{
+    return (struct pag_shown){ .now_ms = pag_app_now_ms(app),
+                               .poll_s = __atomic_load_n(&app->config.poll_s, __ATOMIC_RELAXED) };
+}
+
 struct pag_op *pag_op_new(struct pag_call *call, const void *in, void *out)
 {
     struct pag_op *op = in != NULL ? pag_arena_alloc(call->arena, sizeof *op) : NULL;

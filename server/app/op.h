@@ -9,13 +9,16 @@
 
 /* Of this room only. */
 
-enum { PAG_CLAIM_BUCKETS = 256 };
+enum { PAG_CLAIM_BUCKETS = 256, PAG_FULL_SLOTS = 64 };
 
 struct pag_app {
     struct pag_app_config config;
     struct pag_arena_pool *pool;
     struct pag_arena *arena; /* this struct and copies of the configuration's texts */
     struct pag_app_counters counters;
+    uint64_t
+        full[PAG_FULL_SLOTS]; /* products with too many unproven devices: hash of the id, second it ends */
+    uint32_t told[PAG_FULL_SLOTS]; /* hour of the last event about it */
     struct pag_claim_bucket {
         uint32_t minute, failed;
     } claims[PAG_CLAIM_BUCKETS]; /* refused attempts to redeem, by hash of the address */
@@ -33,6 +36,7 @@ struct pag_app_thread {
 #define PAG_COUNT(app, what) ((void)__atomic_fetch_add(&(app)->counters.what, 1, __ATOMIC_RELAXED))
 
 int64_t pag_app_now_ms(const struct pag_app *app);
+struct pag_shown pag_app_shown(const struct pag_app *app);
 
 /* One change on its way: in the call's arena. */
 struct pag_op {
@@ -78,5 +82,25 @@ enum pag_err pag_device_event(struct pag_store_tx *tx, const struct pag_device *
 enum pag_err pag_command_handed_over(struct pag_store_tx *tx, struct pag_command *c);
 /* action.<state> */
 enum pag_err pag_action_event(struct pag_store_tx *tx, const struct pag_action *a);
+
+/* ---- strangers.c: devices that nothing but their own word stands for ---- */
+
+/* True: the product was full a moment ago. */
+bool pag_strangers_refused(struct pag_app *app, const char *product);
+/* One more? When not, the event product.full says so once an hour. */
+enum pag_err pag_strangers_admit(struct pag_store_tx *tx, struct pag_app *app, const char *product,
+                                 bool *admitted);
+
+/* ---- rejudge.c: states that follow from what is published ---- */
+
+/* The devices of this product are to be judged anew: in the transaction of what has changed. */
+enum pag_err pag_rejudge_want(struct pag_store_tx *tx, const char *product);
+/* A bounded number of them, as an intent of its own. *more: some are left. */
+enum pag_err pag_rejudge_some(struct pag_store_tx *tx, struct pag_app *app, bool *more);
+/*
+ * For op->after of such a change: the first few thousand before done is called, the rest by pag_app_sweep.
+ * The change stands, whatever becomes of this.
+ */
+void pag_rejudge_then_done(struct pag_op *op, enum pag_err err);
 
 #endif

@@ -118,6 +118,7 @@ static enum pag_err change_settings(struct pag_store_tx *tx, struct pag_op *op)
     err = err == PAG_OK ? pag_product_update(pag_store_tx_db(tx), p) : err;
     p->revision++;
     err = err == PAG_OK ? audit_product(tx, op, p, "product.changed") : err;
+    err = err == PAG_OK ? pag_rejudge_want(tx, p->id) : err;
     pag_store_tx_dirty(tx, p->id);
     return err;
 }
@@ -130,6 +131,7 @@ void pag_app_product_settings(struct pag_call *call, const char *name,
     if (op != NULL) {
         in->name = name;
         in->settings = settings;
+        op->after = pag_rejudge_then_done;
         pag_op_submit(op, change_settings);
     }
 }

@@ -64,6 +64,7 @@ static enum pag_err publish(struct pag_store_tx *tx, struct pag_op *op)
     r->published_ms = pag_store_tx_now(tx);
     err = pag_release_update(db, r);
     pag_store_tx_dirty(tx, p.id);
+    err = err == PAG_OK ? pag_rejudge_want(tx, p.id) : err;
     err = err == PAG_OK ? pag_release_audit(tx, op, r, "release.published") : err;
     return err == PAG_OK ? pag_release_show(op->call, db, op->in, out) : err;
 }
@@ -81,6 +82,7 @@ static enum pag_err withdraw(struct pag_store_tx *tx, struct pag_op *op)
     r->withdrawn_ms = pag_store_tx_now(tx);
     err = pag_release_update(db, r);
     pag_store_tx_dirty(tx, r->product);
+    err = err == PAG_OK ? pag_rejudge_want(tx, r->product) : err;
     err = err == PAG_OK ? pag_release_audit(tx, op, r, "release.withdrawn") : err;
     return err == PAG_OK ? pag_release_show(op->call, db, op->in, out) : err;
 }
@@ -89,6 +91,7 @@ void pag_app_publish(struct pag_call *call, const char *release, struct pag_rele
 {
     struct pag_op *op = pag_op_new(call, release, out);
     if (op != NULL) {
+        op->after = pag_rejudge_then_done;
         pag_op_submit(op, publish);
     }
 }
@@ -97,6 +100,7 @@ void pag_app_withdraw(struct pag_call *call, const char *release, struct pag_rel
 {
     struct pag_op *op = pag_op_new(call, release, out);
     if (op != NULL) {
+        op->after = pag_rejudge_then_done;
         pag_op_submit(op, withdraw);
     }
 }

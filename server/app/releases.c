@@ -252,6 +252,7 @@ static enum pag_err put_permit(struct pag_store_tx *tx, struct pag_op *op)
                                             .cose = in->cose };
     err = pag_permit_put(db, p.id, &permit, pag_store_tx_now(tx));
     pag_store_tx_dirty(tx, p.id);
+    err = err == PAG_OK ? pag_rejudge_want(tx, p.id) : err;
     return err == PAG_OK ? pag_release_audit(tx, op, &from, "release.permit") : err;
 }
 
@@ -262,6 +263,7 @@ void pag_app_permit_put(struct pag_call *call, const char *release, struct pag_s
     if (op != NULL) {
         in->release = release;
         in->cose = cose;
+        op->after = pag_rejudge_then_done;
         pag_op_submit(op, put_permit);
     }
 }

@@ -6,7 +6,7 @@
 #include "server/app/op.h"
 #include "server/store/rows_sweep.h"
 
-enum { AT_ONCE = 100, CODE_DAYS = 7, TOKEN_DAYS = 30 };
+enum { AT_ONCE = 100, ROUNDS_MAX = 200, CODE_DAYS = 7, TOKEN_DAYS = 30 };
 
 static const int64_t day_ms = 86400000;
 
@@ -105,11 +105,40 @@ static enum pag_err apply(struct pag_store_tx *tx, struct pag_op *op)
     return err == PAG_OK ? forget(db, now) : err;
 }
 
+static enum pag_err judge(struct pag_store_tx *tx, struct pag_op *op)
+{
+    struct pag_sweep_out *out = op->out;
+    return pag_rejudge_some(tx, op->call->thread->app, &out->judging);
+}
+
+/* One transaction each, so that others get their turn. */
+static void judged(struct pag_op *op, enum pag_err err)
+{
+    struct pag_sweep_out *out = op->out;
+    if (err == PAG_OK && out->judging && ++out->rounds < ROUNDS_MAX) {
+        pag_op_submit(op, judge);
+        return;
+    }
+    out->more = out->more || out->judging;
+    op->call->done(op->call, err);
+}
+
+static void swept(struct pag_op *op, enum pag_err err)
+{
+    if (err != PAG_OK) {
+        op->call->done(op->call, err);
+        return;
+    }
+    op->after = judged;
+    pag_op_submit(op, judge);
+}
+
 void pag_app_sweep(struct pag_call *call, const struct pag_sweep_in *in, struct pag_sweep_out *out)
 {
     memset(out, 0, sizeof *out);
     struct pag_op *op = pag_op_new(call, in, out);
     if (op != NULL) {
+        op->after = swept;
         pag_op_submit(op, apply);
     }
 }

@@ -11,6 +11,8 @@ struct pag_sweep_in {
 struct pag_sweep_out {
     uint32_t actions;  /* given up: state cancelled; the device is offered anew when it asks */
     uint32_t commands; /* expired */
+    uint32_t rounds;   /* of devices judged anew, because what their product publishes has changed */
+    bool judging;      /* some of those are left */
     bool more;         /* there was more than fits one transaction: call again */
 };
 /* Also forgets claims a week after their end, answers to repeated requests after a day, and tokens a month

@@ -36,6 +36,13 @@ enum pag_err pag_device_state_by_word(struct pag_span word, enum pag_device_stat
     return PAG_E_SYNTAX;
 }
 
+enum { STALE_POLLS = 3, STALE_SLACK_MS = 10000 };
+
+int64_t pag_device_stale_after_ms(uint32_t poll_s)
+{
+    return (int64_t)poll_s * 1000 * STALE_POLLS + STALE_SLACK_MS;
+}
+
 /* ---- learning ---- */
 
 static bool learn_u32(struct pag_fact_u32 *have, const struct pag_fact_u32 *said)

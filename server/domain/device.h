@@ -104,6 +104,9 @@ struct pag_device {
  */
 bool pag_device_learn(struct pag_device *d, const struct pag_facts *said, int64_t now_ms);
 
+/* Silence after which a device is called stale: three polls and what clocks and batches need. */
+int64_t pag_device_stale_after_ms(uint32_t poll_s);
+
 /* The image that ran when an update began. */
 struct pag_device_origin {
     uint8_t sha256[PAG_SHA256_BYTES]; /* zeros: not known */

@@ -256,6 +256,14 @@ static bool is_failure(enum pag_report_state s)
     return s == PAG_REPORT_FAILED || s == PAG_REPORT_REVERTED || s == PAG_REPORT_REJECTED;
 }
 
+/* What failed last says nothing of another image. */
+static bool is_due(const struct pag_device_view *v)
+{
+    return v->due_version != NULL &&
+           (v->action == NULL || !is_failure(v->action->state) ||
+            memcmp(v->action->target, v->due_sha256, sizeof v->action->target) != 0);
+}
+
 enum pag_device_state pag_device_judge(const struct pag_device_view *v, char why[PAG_WHY_MAX + 1])
 {
     struct pag_words w = pag_words_into(why, PAG_WHY_MAX + 1);
@@ -269,6 +277,11 @@ enum pag_device_state pag_device_judge(const struct pag_device_view *v, char why
     if (v->up_to_date) {
         pag_words_put(&w, v->plan_why);
         return PAG_DEVICE_UP_TO_DATE;
+    }
+    if (is_due(v)) {
+        pag_words_put(&w, v->due_version);
+        pag_words_put(&w, " is to be installed; the device has not asked since.");
+        return PAG_DEVICE_UPDATE_OFFERED;
     }
     if (v->action != NULL && v->action->state == PAG_REPORT_REVERTED) {
         return failed_state(v, &w);

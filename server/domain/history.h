@@ -44,6 +44,7 @@ struct pag_device_image {
     bool blocked;      /* not offered until retry */
     char reason[PAG_WHY_MAX + 1];
     int64_t changed_ms;
+    int64_t held_ms; /* file systems: when it was sent whole and the device asked again; 0: never */
 };
 
 enum pag_report_verdict {
@@ -94,6 +95,9 @@ struct pag_device_view {
     const struct pag_device_image *blocked; /* why the wanted image is not offered, may be NULL */
     const char *plan_why;
     bool up_to_date;
+    const char
+        *due_version; /* to be offered when it asks, no action yet; NULL: nothing, or an action is open */
+    const uint8_t *due_sha256; /* its image; a failure of another one is past then */
 };
 enum pag_device_state pag_device_judge(const struct pag_device_view *v, char why[PAG_WHY_MAX + 1]);
 

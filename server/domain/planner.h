@@ -74,6 +74,11 @@ enum pag_plan_reason {
     PAG_PLAN_FAST_FORWARD,
     PAG_PLAN_REASONS,
 };
+/* Nothing is wrong and nothing is to be done. */
+static inline bool pag_plan_is_quiet(enum pag_plan_reason r)
+{
+    return r == PAG_PLAN_UP_TO_DATE || r == PAG_PLAN_NOTHING_PUBLISHED || r == PAG_PLAN_PINNED;
+}
 const char *pag_plan_reason_word(enum pag_plan_reason r); /* "free-space" … */
 
 struct pag_plan_in {

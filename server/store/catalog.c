@@ -263,6 +263,30 @@ void pag_store_tx_dirty(struct pag_store_tx *tx, const char *product)
     tx->dirty_n++;
 }
 
+/* Snapshots are replaced by the writer alone, after its commits: none goes away while an intent is applied.
+ */
+enum pag_err pag_store_tx_catalog(struct pag_store_tx *tx, const char *id, const struct pag_catalog **out)
+{
+    struct pag_catalogs *c = &tx->store->catalogs;
+    bool moved = tx->all_dirty;
+    for (size_t i = 0; i < tx->dirty_n; i++) {
+        moved = moved || strcmp(tx->dirty[i], id) == 0;
+    }
+    if (moved) {
+        return PAG_E_BUSY;
+    }
+    enum pag_err err = PAG_E_NOT_FOUND;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->n; i++) {
+        if (strcmp(c->item[i]->catalog.product.id, id) == 0) {
+            *out = &c->item[i]->catalog;
+            err = PAG_OK;
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return err;
+}
+
 /* ---- a thread's own references ---- */
 
 static void refresh(struct pag_store_reader *r)

@@ -84,9 +84,15 @@ enum pag_err pag_device_get(struct pag_db *db, struct pag_arena *arena, const ch
 /* Everything except last_seen and last_poll, where d->revision is still the row's; it rises by one there and
  * in *d. PAG_E_CONFLICT: changed meanwhile. */
 enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d);
+/* What a row cannot hold: a device that is silent too long shows PAG_DEVICE_STALE, whatever its state. */
+struct pag_shown {
+    int64_t now_ms;
+    uint32_t poll_s; /* for products that do not say */
+};
 struct pag_device_filter {
     const char *product; /* hex id, "" : all */
-    int state;           /* -1: all */
+    int state;           /* as shown (struct pag_shown); -1: all */
+    struct pag_shown shown;
     const char *version; /* NULL: all */
     const char *prefix;  /* of id, MAC or name; NULL: all */
     const char *after;   /* id, "" : from the start */
@@ -98,6 +104,8 @@ enum pag_err pag_device_total(struct pag_db *db, const struct pag_device_filter 
 enum pag_err pag_device_ids(struct pag_db *db, struct pag_arena *arena, const struct pag_device_filter *f,
                             char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n);
 /* Every device goes through a callback, one at a time; false stops. */
+/* Whether a product has at least so many devices that nothing but their own word stands for. */
+enum pag_err pag_device_unproven(struct pag_db *db, const char *product, uint32_t least, bool *full);
 enum pag_err pag_device_walk(struct pag_db *db, const char *product,
                              bool (*each)(void *ctx, const struct pag_device *d), void *ctx);
 enum pag_err pag_device_online(struct pag_db *db, const char *id, bool online, int64_t now_ms);
@@ -238,8 +246,9 @@ struct pag_count_row {
     const char *version;
     uint32_t count;
 };
-enum pag_err pag_device_counts(struct pag_db *db, const char *product, uint32_t by_state[16],
-                               uint32_t *online);
+/* By the state shown. Who only polls counts as online as long as it polls. */
+enum pag_err pag_device_counts(struct pag_db *db, const char *product, struct pag_shown shown,
+                               uint32_t by_state[16], uint32_t *online);
 enum pag_err pag_device_versions(struct pag_db *db, struct pag_arena *arena, const char *product,
                                  struct pag_count_row **list, size_t *n);
 

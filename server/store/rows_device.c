@@ -213,8 +213,26 @@ enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d)
 
 /* ---- lists ---- */
 
+/* Binds: now, slack, polls * 1000, poll_s; see bind_shown. 8: PAG_DEVICE_STALE. */
+#define DEVICE_SILENT                                                                                        \
+    "(revoked_ms = 0 AND last_seen_ms > 0 AND last_seen_ms < ? - ? - ? * (SELECT CASE WHEN p.poll_s > 0 "    \
+    "THEN p.poll_s ELSE ? END FROM product p WHERE p.id = device.product_id))"
+#define DEVICE_SHOWN "(CASE WHEN " DEVICE_SILENT " THEN 8 ELSE state END)"
+
+_Static_assert(PAG_DEVICE_STALE == 8, "the number in DEVICE_SHOWN");
+
+static void bind_shown(struct pag_q *q, struct pag_shown shown)
+{
+    int64_t slack = pag_device_stale_after_ms(0);
+    pag_q_int(q, shown.now_ms);
+    pag_q_int(q, slack);
+    pag_q_int(q, pag_device_stale_after_ms(1) - slack);
+    pag_q_int(q, shown.poll_s);
+}
+
 #define DEVICE_WHERE                                                                                         \
-    " FROM device WHERE (? = '' OR product_id = ?) AND (? < 0 OR state = ?) AND (? = 0 OR version = ?) "     \
+    " FROM device WHERE (? = '' OR product_id = ?) AND (? < 0 OR " DEVICE_SHOWN                              \
+    " = ?) AND (? = 0 OR version = ?) "                                                                      \
     "AND (? = 0 OR (id >= ? AND id < ?) OR (mac >= ? AND mac < ?) OR (name >= ? AND name < ?))"
 
 /* First text that is above all that start with prefix: 0xFF is in no UTF-8. */
@@ -234,6 +252,7 @@ static void bind_filter(struct pag_q *q, const struct pag_device_filter *f, char
     pag_q_text(q, f->product);
     pag_q_text(q, f->product);
     pag_q_int(q, f->state);
+    bind_shown(q, f->shown);
     pag_q_int(q, f->state);
     pag_q_int(q, f->version != NULL);
     pag_q_text(q, f->version);
@@ -299,6 +318,16 @@ enum pag_err pag_device_ids(struct pag_db *db, struct pag_arena *arena, const st
     return pag_q_end(&q);
 }
 
+enum pag_err pag_device_unproven(struct pag_db *db, const char *product, uint32_t least, bool *full)
+{
+    _Static_assert(PAG_PROOF_SAID == 1, "the number in this statement and in its index");
+    struct pag_q q = pag_q_of(db, "SELECT 1 FROM device WHERE product_id = ? AND proof = 1 LIMIT 1 OFFSET ?");
+    pag_q_text(&q, product);
+    pag_q_int(&q, (int64_t)least - 1);
+    *full = pag_q_row(&q);
+    return pag_q_end(&q);
+}
+
 enum pag_err pag_device_walk(struct pag_db *db, const char *product,
                              bool (*each)(void *ctx, const struct pag_device *d), void *ctx)
 {
@@ -326,14 +355,17 @@ enum pag_err pag_device_online(struct pag_db *db, const char *id, bool online, i
 
 /* ---- counts ---- */
 
-enum pag_err pag_device_counts(struct pag_db *db, const char *product, uint32_t by_state[16],
-                               uint32_t *online)
+enum pag_err pag_device_counts(struct pag_db *db, const char *product, struct pag_shown shown,
+                               uint32_t by_state[16], uint32_t *online)
 {
-    struct pag_q q =
-        pag_q_of(db, "SELECT state, COUNT(*), SUM(online) FROM device WHERE (? = '' OR product_id = ?) "
-                     "GROUP BY state");
+    struct pag_q q = pag_q_of(
+        db, "SELECT shown, COUNT(*), SUM(CASE WHEN online = 1 OR (protocol = 2 AND last_seen_ms > 0 "
+            "AND shown <> 8) THEN 1 ELSE 0 END) FROM (SELECT " DEVICE_SHOWN " AS shown, online, protocol, "
+            "last_seen_ms FROM device WHERE (? = '' OR product_id = ?)) AS d GROUP BY shown");
+    _Static_assert(PAG_PROTOCOL_HTTP_UPDATE == 2, "the number in this statement");
     *online = 0;
     memset(by_state, 0, 16 * sizeof by_state[0]);
+    bind_shown(&q, shown);
     pag_q_text(&q, product);
     pag_q_text(&q, product);
     while (pag_q_row(&q)) {

@@ -106,16 +106,18 @@ static void held_read(struct pag_q *q, struct pag_device_image *h)
     h->blocked = pag_q_get_int(q) != 0;
     pag_q_get_text(q, h->reason, sizeof h->reason);
     h->changed_ms = pag_q_get_int(q);
+    h->held_ms = pag_q_get_int(q);
 }
 
 enum pag_err pag_device_image_put(struct pag_db *db, const struct pag_device_image *h)
 {
     struct pag_q q =
         pag_q_of(db, "INSERT INTO device_image (device_id, sha256, version, serves, failures, blocked, "
-                     "reason, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                     "reason, changed_ms, held_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
                      "ON CONFLICT (device_id, sha256) DO UPDATE SET version = excluded.version, "
                      "serves = excluded.serves, failures = excluded.failures, blocked = excluded.blocked, "
-                     "reason = excluded.reason, changed_ms = excluded.changed_ms");
+                     "reason = excluded.reason, changed_ms = excluded.changed_ms, "
+                     "held_ms = excluded.held_ms");
     pag_q_text(&q, h->device);
     pag_q_blob(&q, h->sha256, sizeof h->sha256);
     pag_q_text(&q, h->version);
@@ -124,15 +126,16 @@ enum pag_err pag_device_image_put(struct pag_db *db, const struct pag_device_ima
     pag_q_int(&q, h->blocked);
     pag_q_text(&q, h->reason);
     pag_q_int(&q, h->changed_ms);
+    pag_q_int(&q, h->held_ms);
     return pag_q_run(&q, NULL);
 }
 
 enum pag_err pag_device_image_get(struct pag_db *db, const char *device,
                                   const uint8_t sha256[PAG_SHA256_BYTES], struct pag_device_image *out)
 {
-    struct pag_q q =
-        pag_q_of(db, "SELECT device_id, sha256, version, serves, failures, blocked, reason, changed_ms "
-                     "FROM device_image WHERE device_id = ? AND sha256 = ?");
+    struct pag_q q = pag_q_of(
+        db, "SELECT device_id, sha256, version, serves, failures, blocked, reason, changed_ms, held_ms "
+            "FROM device_image WHERE device_id = ? AND sha256 = ?");
     pag_q_text(&q, device);
     pag_q_blob(&q, sha256, PAG_SHA256_BYTES);
     if (pag_q_row(&q)) {
@@ -145,9 +148,9 @@ enum pag_err pag_device_image_get(struct pag_db *db, const char *device,
 enum pag_err pag_device_image_list(struct pag_db *db, struct pag_arena *arena, const char *device,
                                    struct pag_device_image **list, size_t *n)
 {
-    struct pag_q q =
-        pag_q_of(db, "SELECT device_id, sha256, version, serves, failures, blocked, reason, changed_ms "
-                     "FROM device_image WHERE device_id = ? ORDER BY changed_ms DESC LIMIT 256");
+    struct pag_q q = pag_q_of(
+        db, "SELECT device_id, sha256, version, serves, failures, blocked, reason, changed_ms, held_ms "
+            "FROM device_image WHERE device_id = ? ORDER BY changed_ms DESC LIMIT 256");
     void *items = NULL;
     size_t cap = 0;
     *n = 0;

@@ -63,3 +63,35 @@ enum pag_err pag_sweep_tokens(struct pag_db *db, int64_t before_ms)
     pag_q_int(&q, before_ms);
     return pag_q_run(&q, NULL);
 }
+
+enum pag_err pag_rejudge_begin(struct pag_db *db, const char *product)
+{
+    struct pag_q q = pag_q_of(db, "INSERT INTO rejudge (product_id, after_id) VALUES (?, '') "
+                                  "ON CONFLICT (product_id) DO UPDATE SET after_id = ''");
+    pag_q_text(&q, product);
+    return pag_q_run(&q, NULL);
+}
+
+enum pag_err pag_rejudge_next(struct pag_db *db, struct pag_rejudge *out)
+{
+    struct pag_q q = pag_q_of(db, "SELECT product_id, after_id FROM rejudge ORDER BY product_id LIMIT 1");
+    if (pag_q_row(&q)) {
+        pag_q_get_text(&q, out->product, sizeof out->product);
+        pag_q_get_text(&q, out->after, sizeof out->after);
+    }
+    enum pag_err err = pag_q_end(&q);
+    return err == PAG_OK && !q.any ? PAG_E_NOT_FOUND : err;
+}
+
+enum pag_err pag_rejudge_put(struct pag_db *db, const struct pag_rejudge *r, bool done)
+{
+    if (done) {
+        struct pag_q q = pag_q_of(db, "DELETE FROM rejudge WHERE product_id = ?");
+        pag_q_text(&q, r->product);
+        return pag_q_run_one(&q);
+    }
+    struct pag_q q = pag_q_of(db, "UPDATE rejudge SET after_id = ? WHERE product_id = ?");
+    pag_q_text(&q, r->after);
+    pag_q_text(&q, r->product);
+    return pag_q_run_one(&q);
+}

@@ -1,6 +1,7 @@
 #ifndef PAG_SERVER_STORE_ROWS_SWEEP_H
 #define PAG_SERVER_STORE_ROWS_SWEEP_H
 
+#include "server/domain/device.h"
 #include "server/store/db.h"
 
 /* Rows whose time has come. */
@@ -16,5 +17,18 @@ enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *aren
 enum pag_err pag_sweep_codes(struct pag_db *db, int64_t before_ms);
 /* Tokens that ended or were revoked before a time. */
 enum pag_err pag_sweep_tokens(struct pag_db *db, int64_t before_ms);
+
+/* ---- devices to be judged anew, because what their product publishes has changed ---- */
+
+struct pag_rejudge {
+    char product[PAG_PRODUCT_HEX];
+    char after[PAG_DEVICE_ID_MAX + 1]; /* the last that was judged; "" : none yet */
+};
+/* From the start, also when it is under way. */
+enum pag_err pag_rejudge_begin(struct pag_db *db, const char *product);
+/* Any that is to be done. PAG_E_NOT_FOUND: none. */
+enum pag_err pag_rejudge_next(struct pag_db *db, struct pag_rejudge *out);
+/* Keeps r->after, or with done forgets the product. */
+enum pag_err pag_rejudge_put(struct pag_db *db, const struct pag_rejudge *r, bool done);
 
 #endif

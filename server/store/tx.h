@@ -50,6 +50,12 @@ uint64_t pag_store_deny_epoch(struct pag_store *store);
  */
 const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const char *product);
 
+/*
+ * The same inside an intent, valid until it returns. PAG_E_BUSY: the product has changed in this very group;
+ * submit again. PAG_E_NOT_FOUND.
+ */
+enum pag_err pag_store_tx_catalog(struct pag_store_tx *tx, const char *id, const struct pag_catalog **out);
+
 /* It was seen (polled) now; written later, newest wins. */
 void pag_store_touch(struct pag_store_reader *r, const char *device, int64_t seen_ms, bool polled);
 void pag_store_touch_token(struct pag_store_reader *r, const char *token, int64_t used_ms);

@@ -32,6 +32,7 @@
 struct fixture {
     char dir[64];
     uint64_t now_ms; /* atomic: the writer reads it */
+    uint32_t unproven_devices;
     struct pag_store *store;
     struct pag_app *app;
     struct pag_app_thread *thread;
@@ -103,6 +104,7 @@ static inline void fixture_open(struct fixture *f, const struct pag_store_ops *o
                                         .crypto = pag_crypto_openssl(),
                                         .device_ca = f->ca,
                                         .device_lifetime_s = 86400ULL * 730,
+                                        .unproven_devices = f->unproven_devices,
                                         .mqtt_host = "localhost",
                                         .mqtt_port = 8883 };
     assert_int_equal(pag_app_new(&app, &f->app, NULL), PAG_OK);

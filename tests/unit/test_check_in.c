@@ -257,6 +257,54 @@ static void image_is_given_only_to_a_device_it_is_for(void **state)
                      PAG_E_NOT_FOUND);
 }
 
+static size_t events_of(struct fixture *f, const char *type)
+{
+    struct pag_event *list = NULL;
+    size_t n = 0;
+    size_t found = 0;
+    int64_t next = 0;
+    assert_int_equal(pag_app_events(fixture_call(f), 0, 1000, &list, &n, &next), PAG_OK);
+    for (size_t i = 0; i < n; i++) {
+        found += strcmp(list[i].type, type) == 0;
+    }
+    return found;
+}
+
+static void strangers_beyond_the_limit_are_not_recorded_and_one_event_an_hour_says_so(void **state)
+{
+    enum { LIMIT = 5 };
+    struct fixture *f = *state;
+    struct pag_check_reply reply;
+    struct pag_summary all;
+    fixture_close(f);
+    f->unproven_devices = LIMIT;
+    fixture_open(f, NULL);
+    for (int i = 0; i < LIMIT + 20; i++) {
+        char other[13];
+        (void)snprintf(other, sizeof other, "b0000000%04d", i);
+        struct pag_check_in in = ask("1", (const uint8_t[16]){ 1 });
+        in.device = other;
+        in.mac = other;
+        assert_int_equal(check(f, &in, &reply), i < LIMIT ? PAG_OK : PAG_E_NOT_FOUND);
+    }
+    assert_int_equal(pag_app_summary(fixture_call(f), &all), PAG_OK);
+    assert_int_equal(all.devices, LIMIT);
+    assert_int_equal(events_of(f, "product.full"), 1);
+    struct pag_check_in known = ask("1", (const uint8_t[16]){ 1 });
+    known.device = "b00000000000";
+    known.mac = known.device;
+    assert_int_equal(check(f, &known, &reply), PAG_OK);
+    known.device = "c00000000000"; /* one that proves who it is has nothing to do with it */
+    known.mac = known.device;
+    known.proof = PAG_PROOF_TOKEN;
+    assert_int_equal(check(f, &known, &reply), PAG_OK);
+    fixture_pass(f, 3600000);
+    known.device = "c00000000001";
+    known.proof = PAG_PROOF_SAID;
+    assert_int_equal(check(f, &known, &reply), PAG_E_NOT_FOUND);
+    assert_int_equal(events_of(f, "product.full"), 2);
+}
+
 static void last_seen_is_on_disk_after_a_while(void **state)
 {
     struct fixture *f = *state;
@@ -289,6 +337,7 @@ int main(void)
         TEST(bare_mac_is_refused_where_a_certificate_is_asked_for),
         TEST(withdrawn_release_is_offered_no_more),
         TEST(image_is_given_only_to_a_device_it_is_for),
+        TEST(strangers_beyond_the_limit_are_not_recorded_and_one_event_an_hour_says_so),
         TEST(last_seen_is_on_disk_after_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
