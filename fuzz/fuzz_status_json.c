@@ -5,6 +5,7 @@
 
 #include "server/api/mqtt/status.h"
 #include "server/api/mqtt/topic.h"
+#include "server/domain/product.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t half = size / 2;
     const struct pag_span tmpl = { data, half };
     const struct pag_span topic = { data + half, size - half };
-    if (pag_topic_template_ok(tmpl)) {
+    if (tmpl.n > 0 && pag_product_template_ok(tmpl)) {
         (void)pag_topic_template_match(tmpl, topic, &device);
     }
     return 0;

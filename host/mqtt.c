@@ -18,7 +18,7 @@ enum {
     BACKOFF_FIRST_MS = 1000,
     BACKOFF_MAX_MS = 30000,
     KEEPALIVE_S = 30,
-    FILTERS_MAX = 16,
+    FILTERS_MAX = 128,
     PAYLOAD_MAX = 262144,
     PENDING_MAX = 20000, /* messages handed over and not yet sent (QoS 0) or acknowledged (QoS 1) */
 };

@@ -371,6 +371,7 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
     pag_network_stop(d->network, finish_ms);
     pag_daemon_mqtt_stop(d);
     drain(d->store);
+    pag_daemon_mqtt_free(d);
     pag_http_free(d->console);
     pag_http_free(d->device);
     pag_http_free(d->legacy);

@@ -78,6 +78,8 @@ void pag_daemon_reload(struct pag_daemon *d);
 /* daemon_mqtt.c: broker, MQTT head and their loop */
 int pag_daemon_mqtt_up(struct pag_daemon *d);
 void pag_daemon_mqtt_stop(struct pag_daemon *d); /* the loop and its memory stay */
+/* When nothing written is under way: calls of the MQTT head live in its memory. */
+void pag_daemon_mqtt_free(struct pag_daemon *d);
 
 /* What the configuration says about limits, to the heads. */
 void pag_daemon_set_limits(struct pag_daemon *d);

@@ -7,9 +7,10 @@
 #include "core/bytes.h"
 #include "host/fs.h"
 #include "server/app/releases.h"
+#include "server/app/report.h"
 #include "server/daemon.h"
 
-enum { BROKER_WAIT_MS = 1500, CALL_ARENA = 16 << 20, TOPICS_MAX = 192 };
+enum { BROKER_WAIT_MS = 1500, CALL_ARENA = 16 << 20, TOPICS_MAX = 3 * PAG_TEMPLATES_MAX };
 
 struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena)
 {
@@ -23,6 +24,11 @@ struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena)
 static size_t topic_add(struct pag_broker_topic *out, size_t used, const char *pattern,
                         enum pag_broker_access access)
 {
+    for (size_t i = 0; i < used; i++) {
+        if (out[i].access == access && strcmp(out[i].pattern, pattern) == 0) {
+            return used;
+        }
+    }
     if (pattern[0] == '\0') {
         return used;
     }
@@ -193,6 +199,7 @@ int pag_daemon_mqtt_up(struct pag_daemon *d)
         pag_app_thread_new(d->app, d->loop, &d->loop_thread, NULL) != PAG_OK) {
         return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
     }
+    pag_app_presence_unknown(d->loop_thread); /* of the run before; before anybody subscribes */
     int code = d->config.mqtt.mode == PAG_MQTT_MANAGED ? broker_up(d) : pag_daemon_keep_first(d);
     if (code == 0 && d->config.mqtt.mode != PAG_MQTT_OFF) {
         code = client_up(d);
@@ -219,6 +226,10 @@ void pag_daemon_mqtt_stop(struct pag_daemon *d)
         d->loop_runs = false;
     }
     pag_daemon_keep_stop(d);
+}
+
+void pag_daemon_mqtt_free(struct pag_daemon *d)
+{
     pag_mqtt_head_free(d->mqtt);
     pag_broker_free(d->broker);
 }

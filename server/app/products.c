@@ -40,6 +40,20 @@ static enum pag_err audit_product(struct pag_store_tx *tx, const struct pag_op *
     return pag_store_audit_add(tx, &event, p->name);
 }
 
+/* Called with the change in the table: what is too much is rolled back. */
+static enum pag_err count_templates(struct pag_store_tx *tx, struct pag_op *op)
+{
+    struct pag_product *list = NULL;
+    const char *text[PAG_TEMPLATES_MAX];
+    size_t n = 0;
+    enum pag_err err = pag_product_list(pag_store_tx_db(tx), op->call->arena, &list, &n);
+    if (err == PAG_OK && pag_product_templates(list, n, text, PAG_TEMPLATES_MAX) > PAG_TEMPLATES_MAX) {
+        err = pag_refuse_field(op->call, "/settings/topics",
+                               "all products together have 64 different templates already");
+    }
+    return err;
+}
+
 static enum pag_err create(struct pag_store_tx *tx, struct pag_op *op)
 {
     struct pag_product *p = op->out;
@@ -55,6 +69,7 @@ static enum pag_err create(struct pag_store_tx *tx, struct pag_op *op)
     if (err == PAG_E_EXISTS) {
         return pag_refuse(op->call, err, "product-exists", "A product of this name exists.");
     }
+    err = err == PAG_OK ? count_templates(tx, op) : err;
     err = err == PAG_OK ? audit_product(tx, op, p, "product.created") : err;
     pag_store_tx_dirty(tx, p->id);
     return err;
@@ -116,6 +131,7 @@ static enum pag_err change_settings(struct pag_store_tx *tx, struct pag_op *op)
     patch_settings(&p->settings, in->settings);
     err = check_product(op->call, p);
     err = err == PAG_OK ? pag_product_update(pag_store_tx_db(tx), p) : err;
+    err = err == PAG_OK ? count_templates(tx, op) : err;
     p->revision++;
     err = err == PAG_OK ? audit_product(tx, op, p, "product.changed") : err;
     err = err == PAG_OK ? pag_rejudge_want(tx, p->id) : err;

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "server/app/check_in.h"
 #include "server/app/op.h"
+#include "server/store/rows_sweep.h"
 
 enum { DATA_TOPICS_MAX = 64, TOPIC_MAX = 128, PAYLOAD_MAX = 64 << 10, STATUS_MAX = 8 << 10 };
 
@@ -363,5 +364,41 @@ void pag_app_presence(struct pag_call *call, const char *device, bool online)
         in->device = device;
         in->online = online;
         pag_op_submit(op, apply_presence);
+    }
+}
+
+static enum pag_err apply_unknown(struct pag_store_tx *tx, struct pag_op *op)
+{
+    int64_t n = 0;
+    (void)op;
+    enum pag_err err = pag_sweep_presence(pag_store_tx_db(tx), pag_store_tx_now(tx), &n);
+    const struct pag_field field[] = { PAG_F_I64("devices", n) };
+    const struct pag_event_in event = {
+        .type = "presence.unknown", .actor = "system", .field = field, .field_n = 1
+    };
+    return err == PAG_OK && n > 0 ? pag_store_event_add(tx, &event) : err;
+}
+
+static void unknown_done(struct pag_call *call, enum pag_err err)
+{
+    if (err != PAG_OK) {
+        pag_log_error(call->thread->app->config.log, "presence.not_forgotten",
+                      PAG_F_STR("error", pag_err_word(err)));
+    }
+    pag_arena_close(call->arena);
+}
+
+void pag_app_presence_unknown(struct pag_app_thread *thread)
+{
+    struct pag_arena *arena = pag_arena_open(thread->pool, 1 << 14);
+    struct pag_call *call = arena != NULL ? pag_arena_alloc(arena, sizeof *call) : NULL;
+    if (call == NULL) {
+        pag_arena_close(arena);
+        return;
+    }
+    *call = (struct pag_call){ .thread = thread, .arena = arena, .done = unknown_done };
+    struct pag_op *op = pag_op_new(call, call, NULL);
+    if (op != NULL) {
+        pag_op_submit(op, apply_unknown);
     }
 }

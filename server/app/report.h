@@ -36,5 +36,8 @@ void pag_app_status_in(struct pag_call *call, const struct pag_status_in *in);
 void pag_app_data_in(struct pag_call *call, const char *device, const char *topic, struct pag_span payload);
 
 void pag_app_presence(struct pag_call *call, const char *device, bool online);
+/* At start and when the broker was lost: nobody counts as connected until heard of again. Written in its own
+ * time, before whatever is submitted later. */
+void pag_app_presence_unknown(struct pag_app_thread *thread);
 
 #endif

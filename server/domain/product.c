@@ -58,7 +58,7 @@ static bool level_ok(struct pag_span level)
 {
     for (size_t i = 0; i < level.n; i++) {
         uint8_t c = level.p[i];
-        if (c < 0x20 || c == 0x7F || c == '+' || c == '#' || c == '{' || c == '}') {
+        if (c < 0x21 || c > 0x7E || c == '+' || c == '#' || c == '{' || c == '}') {
             return false;
         }
     }
@@ -71,7 +71,7 @@ bool pag_product_template_ok(struct pag_span tmpl)
     if (tmpl.n == 0) {
         return true;
     }
-    if (tmpl.n >= PAG_TEMPLATE_MAX || !pag_utf8_ok(tmpl)) {
+    if (tmpl.n >= PAG_TEMPLATE_MAX || pag_span_starts(tmpl, "$") || pag_span_starts(tmpl, "pg/")) {
         return false;
     }
     for (size_t at = 0; at <= tmpl.n;) {
@@ -85,6 +85,27 @@ bool pag_product_template_ok(struct pag_span tmpl)
         at = end + 1;
     }
     return ids == 1;
+}
+
+size_t pag_product_templates(const struct pag_product *list, size_t n, const char **text, size_t max)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < 3 * n; i++) {
+        const struct pag_product_settings *s = &list[i / 3].settings;
+        const char *const one[] = { s->topic_command, s->topic_status, s->topic_will };
+        size_t k = 0;
+        while (k < used && strcmp(text[k], one[i % 3]) != 0) {
+            k++;
+        }
+        if (k < used || one[i % 3][0] == '\0') {
+            continue;
+        }
+        if (used == max) {
+            return max + 1;
+        }
+        text[used++] = one[i % 3];
+    }
+    return used;
 }
 
 static bool hardware_ok(const char *h)
@@ -116,7 +137,10 @@ static enum pag_err settings_check(const struct pag_product_settings *s, struct 
         !pag_product_template_ok(pag_span_str(s->topic_status)) ||
         !pag_product_template_ok(pag_span_str(s->topic_will))) {
         return pag_fail_set(why, PAG_E_SYNTAX,
-                            "settings.topics must hold {id} as one whole level, no wildcards", 0);
+                            "settings.topics must hold {id} as one whole level, no wildcards or spaces, and "
+                            "not begin with $ or "
+                            "pg/",
+                            0);
     }
     return PAG_OK;
 }

@@ -11,7 +11,11 @@ const char *pag_legacy_auth_word(enum pag_legacy_auth a);
 /* PAG_E_SYNTAX for an unknown word. */
 enum pag_err pag_legacy_auth_by_word(struct pag_span word, enum pag_legacy_auth *out);
 
-enum { PAG_PRODUCT_HARDWARE_MAX = 8, PAG_TEMPLATE_MAX = 128 };
+enum {
+    PAG_PRODUCT_HARDWARE_MAX = 8,
+    PAG_TEMPLATE_MAX = 128,
+    PAG_TEMPLATES_MAX = 64 /* different ones, of all products together: subscriptions and access rules */
+};
 
 struct pag_product_settings {
     uint32_t poll_s; /* 10 .. 604800 */
@@ -44,7 +48,10 @@ struct pag_product {
 enum pag_err pag_product_check(const struct pag_product *p, struct pag_fail *why);
 bool pag_product_name_ok(struct pag_span name);
 bool pag_product_has_hardware(const struct pag_product *p, struct pag_span hardware);
-/* "home/{id}/state": {id} is one whole level, exactly once; no wildcard, no control byte. Empty is fine. */
+/* "home/{id}/state": {id} is one whole level, exactly once; printable ASCII without spaces, no wildcard; not
+ * the broker's own ("$") nor ours ("pg/"). Empty is fine. */
 bool pag_product_template_ok(struct pag_span tmpl);
+/* The different templates of these products, at most max; more than max: max + 1. */
+size_t pag_product_templates(const struct pag_product *list, size_t n, const char **text, size_t max);
 
 #endif

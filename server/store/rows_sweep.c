@@ -44,6 +44,14 @@ enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *aren
     return *list == NULL ? PAG_E_NO_MEMORY : err;
 }
 
+enum pag_err pag_sweep_presence(struct pag_db *db, int64_t now_ms, int64_t *n)
+{
+    struct pag_q q =
+        pag_q_of(db, "UPDATE device SET online = 0, online_ms = ?, revision = revision + 1 WHERE online = 1");
+    pag_q_int(&q, now_ms);
+    return pag_q_run(&q, n);
+}
+
 enum pag_err pag_sweep_codes(struct pag_db *db, int64_t before_ms)
 {
     struct pag_q q = pag_q_of(db, "DELETE FROM enrollment_code WHERE expires_ms < ?");

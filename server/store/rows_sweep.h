@@ -13,6 +13,8 @@ enum pag_err pag_sweep_commands(struct pag_db *db, int64_t now_ms, uint32_t *id,
 /* Devices that are online and have a queued command. */
 enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *arena, uint32_t limit,
                                        char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n);
+/* Nobody is known to be connected any more. *n: how many were. */
+enum pag_err pag_sweep_presence(struct pag_db *db, int64_t now_ms, int64_t *n);
 /* Claims that ended before a time, and what was redeemed by then. */
 enum pag_err pag_sweep_codes(struct pag_db *db, int64_t before_ms);
 /* Tokens that ended or were revoked before a time. */

@@ -1,9 +1,13 @@
 """What a review found, each held by a test."""
 
+import os
+import signal
 import socket
 import ssl
+import time
 
 import attacks
+import test_mqtt
 
 
 def test_two_parallel_patches_of_a_product_both_stay(server):
@@ -46,3 +50,71 @@ def test_a_body_without_a_token_is_refused_before_it_is_read(server):
                 except (TimeoutError, ssl.SSLError):
                     head = b"nothing"
                 assert head.startswith(b"HTTP/1.1 401"), head
+
+
+TOPICS = {"command": "home/{id}/cmd", "status": "home/{id}/status", "will": "home/{id}/will"}
+
+
+def publish(server, device, topic, text):
+    test_mqtt.Session(server, device).publish("/" + topic, text.encode())
+
+
+def test_two_products_with_the_same_topics_are_both_heard(server_mqtt):
+    own = {k: "/" + v for k, v in TOPICS.items()}
+    for name in ("qa", "qb"):
+        server_mqtt.product(name, topics=own)
+    devices = [server_mqtt.enroll("qa", "84f3eb0000a1"), server_mqtt.enroll("qb", "84f3eb0000b1")]
+    time.sleep(1.5)
+    for device in devices:
+        publish(server_mqtt, device, f"home/{device.id}/status", '{"version":"1.2.3"}')
+    for device in devices:
+        data = server_mqtt.until(lambda d=device: server_mqtt.rest("GET", f"/devices/{d.id}/data")["status"])
+        assert data["version"] == "1.2.3"
+
+
+def test_templates_of_others_and_too_many_are_refused(server):
+    for bad in ("$SYS/{id}", "pg/v1/d/{id}/up/status", "a b/{id}", "a/{id}/{id}", "ü/{id}"):
+        reply = server.call("POST", "/products", {"name": "bad", "chip": "posix", "hardware": ["posix"],
+                                                  "settings": {"topics": {"status": bad}}})
+        assert reply.status == 422, bad
+    made = 0
+    for i in range(40):
+        reply = server.call("POST", "/products", {"name": f"t{i}", "chip": "posix", "hardware": ["posix"], "settings": {
+            "topics": {k: f"t{i}/{v}" for k, v in TOPICS.items()}}})
+        if reply.status != 201:
+            break
+        made += 1
+    assert reply.status == 422 and "64" in reply.json["errors"][0]["detail"] and made == 21
+    server.product("plain")
+    assert server.call("PATCH", "/products/plain", {"settings": {"topics": {"will": "x1/{id}"}}}).status == 200
+    reply = server.call("PATCH", "/products/plain", {"settings": {"topics": {"status": "x2/{id}"}}})
+    assert reply.status == 422 and server.rest("GET", "/products/plain")["settings"]["topics"]["status"] == ""
+    same = {k: f"t0/{v}" for k, v in TOPICS.items()}
+    assert server.call("PATCH", "/products/t1", {"settings": {"topics": same}}).status == 200
+
+
+def test_online_does_not_outlive_a_restart_but_what_is_retained_does(make_server):
+    server = make_server().start()
+    server.wait_ready()
+    server.product("meter")
+    gone, there = server.enroll("meter", "84f3eb0000c1"), server.enroll("meter", "84f3eb0000c2")
+    test_mqtt.Session(server, gone).publish("will", b"online")
+    test_mqtt.Session(server, there).publish("will", b"online", "-r")
+    for device in (gone, there):
+        server.until(lambda d=device: server.rest("GET", "/devices/" + d.id)["online"])
+    server.stop()
+    server.start()
+    server.wait_ready()
+    server.until(lambda: server.rest("GET", "/devices/" + there.id)["online"])
+    assert server.rest("GET", "/devices/" + gone.id)["online"] is False
+
+
+def test_a_lost_broker_makes_nobody_online(make_server):
+    server = make_server().start()
+    server.wait_ready()
+    server.product("meter")
+    device = server.enroll("meter", "84f3eb0000c3")
+    test_mqtt.Session(server, device).publish("will", b"online")
+    server.until(lambda: server.rest("GET", "/devices/" + device.id)["online"])
+    os.kill(server.rest("GET", "/status")["broker"]["pid"], signal.SIGKILL)
+    server.until(lambda: not server.rest("GET", "/devices/" + device.id)["online"])

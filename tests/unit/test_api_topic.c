@@ -7,6 +7,7 @@
 
 #include "core/bytes.h"
 #include "server/api/mqtt/topic.h"
+#include "server/domain/product.h"
 
 static enum pag_err read_topic(const char *text, struct pag_topic *t)
 {
@@ -47,16 +48,17 @@ static void foreign_and_malformed_topics_are_told_apart(void **state)
 static void a_template_needs_the_id_as_one_whole_level(void **state)
 {
     (void)state;
-    assert_true(pag_topic_template_ok(pag_span_str("/status/{id}")));
-    assert_true(pag_topic_template_ok(pag_span_str("home/{id}/state")));
-    assert_false(pag_topic_template_ok(pag_span_str("")));
-    assert_false(pag_topic_template_ok(pag_span_str("home/state")));
-    assert_false(pag_topic_template_ok(pag_span_str("home/x{id}/state")));
-    assert_false(pag_topic_template_ok(pag_span_str("{id}/{id}")));
-    assert_false(pag_topic_template_ok(pag_span_str("home/+/{id}")));
-    assert_false(pag_topic_template_ok(pag_span_str("#/{id}")));
-    assert_false(pag_topic_template_ok(pag_span_str("$SYS/{id}")));
-    assert_false(pag_topic_template_ok(pag_span_str("pg/v1/d/{id}/cmd")));
+    assert_true(pag_product_template_ok(pag_span_str("/status/{id}")));
+    assert_true(pag_product_template_ok(pag_span_str("home/{id}/state")));
+    assert_true(pag_product_template_ok(pag_span_str(""))); /* none */
+    assert_false(pag_product_template_ok(pag_span_str("home state/{id}")));
+    assert_false(pag_product_template_ok(pag_span_str("home/state")));
+    assert_false(pag_product_template_ok(pag_span_str("home/x{id}/state")));
+    assert_false(pag_product_template_ok(pag_span_str("{id}/{id}")));
+    assert_false(pag_product_template_ok(pag_span_str("home/+/{id}")));
+    assert_false(pag_product_template_ok(pag_span_str("#/{id}")));
+    assert_false(pag_product_template_ok(pag_span_str("$SYS/{id}")));
+    assert_false(pag_product_template_ok(pag_span_str("pg/v1/d/{id}/cmd")));
 }
 
 static void a_template_matches_what_it_writes(void **state)

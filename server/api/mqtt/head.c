@@ -1,8 +1,10 @@
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/bytes.h"
 #include "server/api/mqtt/head_priv.h"
+#include "server/app/report.h"
 
 enum {
     INBOX_MAX = 8192,           /* messages waiting or in work; more are dropped and counted */
@@ -41,39 +43,53 @@ static void letter_done(struct pag_call *call, enum pag_err err)
     free(l);
 }
 
-/* Product topics: which template fits, and is the device one of that product? */
-static bool read_product_topic(struct pag_mqtt_head *head, struct pag_span topic, struct pag_topic *out,
-                               const char **product)
+struct whose { /* the product of the device that a topic names */
+    char device[PAG_DEVICE_ID_MAX + 1];
+    bool found;
+    struct pag_product product;
+};
+
+static bool look_up(struct pag_call *call, struct pag_span device, struct whose *w)
 {
-    for (size_t i = 0; i < head->tmpl_n; i++) {
+    if (pag_span_eq_str(device, w->device)) {
+        return w->found;
+    }
+    struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
+    w->found = row != NULL && pag_text_copy(w->device, sizeof w->device, device) == PAG_OK &&
+               pag_app_device(call, w->device, row) == PAG_OK &&
+               pag_app_product(call, row->device.product, &w->product) == PAG_OK;
+    return w->found;
+}
+
+/* Products may share a template, and templates of several may fit one topic: the device's own counts. */
+static bool read_product_topic(struct letter *l, struct pag_topic *out)
+{
+    struct pag_mqtt_head *head = l->head;
+    struct pag_span topic = pag_span_str(l->topic);
+    struct pag_call *call = &l->message.call;
+    struct whose *w = pag_arena_alloc(call->arena, sizeof *w);
+    for (size_t i = 0; w != NULL && i < head->tmpl_n; i++) {
+        const struct pag_head_template *t = &head->tmpl[i];
         struct pag_span device;
-        if (pag_topic_template_match(pag_span_str(head->tmpl[i].text), topic, &device)) {
-            *out = (struct pag_topic){ .kind = head->tmpl[i].kind, .device = device };
-            *product = head->tmpl[i].product;
+        if (!pag_topic_template_match(pag_span_str(t->text), topic, &device) || !look_up(call, device, w)) {
+            continue;
+        }
+        const struct pag_product_settings *s = &w->product.settings;
+        if (strcmp(t->text, t->kind == PAG_TOPIC_WILL ? s->topic_will : s->topic_status) == 0) {
+            *out = (struct pag_topic){ .kind = t->kind, .device = device };
             return true;
         }
     }
     return false;
 }
 
-static bool is_of_product(struct pag_call *call, const char *device, const char *product)
-{
-    struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
-    return row != NULL && pag_app_device(call, device, row) == PAG_OK &&
-           strcmp(row->device.product, product) == 0;
-}
-
 static bool address(struct letter *l, struct pag_topic *t)
 {
-    const char *product = NULL;
     enum pag_err err = pag_topic_read(pag_span_str(l->topic), t);
-    if (err == PAG_E_NOT_FOUND && read_product_topic(l->head, pag_span_str(l->topic), t, &product)) {
+    if (err == PAG_E_NOT_FOUND && read_product_topic(l, t)) {
         err = PAG_OK;
     }
-    if (err != PAG_OK || pag_text_copy(l->device, sizeof l->device, t->device) != PAG_OK) {
-        return false;
-    }
-    return product == NULL || is_of_product(&l->message.call, l->device, product);
+    return err == PAG_OK && pag_text_copy(l->device, sizeof l->device, t->device) == PAG_OK;
 }
 
 static void letter_open(struct pag_loop *loop, struct pag_task *task)
@@ -131,6 +147,16 @@ static void on_message(void *ctx, const struct pag_mqtt_message *m)
     pag_loop_post(head->config.loop, &l->task);
 }
 
+/* Without the broker nobody is known to be there; what it retains says so again after the next connect. */
+static void forget_presence(struct pag_loop *loop, struct pag_task *task)
+{
+    struct pag_mqtt_head *head =
+        (struct pag_mqtt_head *)(void *)((char *)task - offsetof(struct pag_mqtt_head, forget));
+    (void)loop;
+    atomic_store(&head->forgetting, false);
+    pag_app_presence_unknown(head->config.thread);
+}
+
 static void on_state(void *ctx, enum pag_mqtt_state state, const char *why)
 {
     struct pag_mqtt_head *head = ctx;
@@ -138,21 +164,29 @@ static void on_state(void *ctx, enum pag_mqtt_state state, const char *why)
     if (atomic_exchange(&head->connected, up) != up) {
         pag_log_info(head->config.api->log, up ? "mqtt.connected" : "mqtt.disconnected",
                      PAG_F_STR("why", why));
+        if (!up && !atomic_exchange(&head->forgetting, true)) {
+            head->forget.run = forget_presence;
+            pag_loop_post(head->config.loop, &head->forget);
+        }
     }
 }
 
 /* ---- templates and subscriptions ---- */
 
-static void add_template(struct pag_mqtt_head *head, const struct pag_product *p, enum pag_topic_kind kind,
-                         const char *text)
+static void add_template(struct pag_mqtt_head *head, enum pag_topic_kind kind, const char *text)
 {
-    if (text[0] == '\0' || head->tmpl_n == PAG_HEAD_TEMPLATES_MAX) {
-        return;
+    struct pag_span own = pag_span_str(text);
+    for (size_t i = 0; i < head->tmpl_n; i++) {
+        if (head->tmpl[i].kind == kind && strcmp(head->tmpl[i].text, text) == 0) {
+            return;
+        }
+    }
+    if (own.n == 0 || !pag_product_template_ok(own) || head->tmpl_n == PAG_HEAD_TEMPLATES_MAX) {
+        return; /* as many as settings may hold */
     }
     struct pag_head_template *t = &head->tmpl[head->tmpl_n];
-    if (pag_text_copy(t->text, sizeof t->text, pag_span_str(text)) == PAG_OK &&
-        pag_text_copy(t->product, sizeof t->product, pag_span_str(p->id)) == PAG_OK &&
-        pag_topic_template_put(pag_span_str(text), pag_span_str("+"), t->filter) == PAG_OK) {
+    if (pag_text_copy(t->text, sizeof t->text, own) == PAG_OK &&
+        pag_topic_template_put(own, pag_span_str("+"), t->filter) == PAG_OK) {
         t->kind = kind;
         head->tmpl_n++;
     }
@@ -168,8 +202,8 @@ static enum pag_err read_templates(struct pag_mqtt_head *head)
     enum pag_err err = call.arena != NULL ? pag_app_products(&call, &product, &n) : PAG_E_NO_MEMORY;
     head->tmpl_n = 0;
     for (size_t i = 0; err == PAG_OK && i < n; i++) {
-        add_template(head, &product[i], PAG_TOPIC_STATUS, product[i].settings.topic_status);
-        add_template(head, &product[i], PAG_TOPIC_WILL, product[i].settings.topic_will);
+        add_template(head, PAG_TOPIC_STATUS, product[i].settings.topic_status);
+        add_template(head, PAG_TOPIC_WILL, product[i].settings.topic_will);
     }
     pag_arena_close(call.arena);
     return err;
@@ -212,9 +246,9 @@ void pag_head_products_changed(struct pag_mqtt_head *head)
     struct pag_mqtt *old = head->client;
     enum pag_err err = client_new(head, &why);
     if (err == PAG_OK) {
+        atomic_store(&head->connected, false); /* ours to end: the broker was not lost */
         pag_mqtt_free(old);
         pag_commands_forget(head);
-        atomic_store(&head->connected, false);
         err = pag_mqtt_start(head->client, head->port);
     } else {
         head->client = old;

@@ -12,12 +12,15 @@
 /* Shared by head.c (in), push.c and commands.c (out). Everything is on the head's loop except where atomic.
  */
 
-enum { PAG_HEAD_TEMPLATES_MAX = 64, PAG_HEAD_FANOUTS_MAX = 16, PAG_HEAD_AWAITED_MAX = 256 };
+enum {
+    PAG_HEAD_TEMPLATES_MAX = 2 * PAG_TEMPLATES_MAX,
+    PAG_HEAD_FANOUTS_MAX = 16,
+    PAG_HEAD_AWAITED_MAX = 256
+};
 
 struct pag_head_template {
     char text[PAG_TEMPLATE_MAX];
     char filter[PAG_TOPIC_MAX];
-    char product[PAG_PRODUCT_HEX];
     enum pag_topic_kind kind;
 };
 
@@ -41,6 +44,8 @@ struct pag_mqtt_head {
     atomic_uint inbox;
     struct pag_head_template tmpl[PAG_HEAD_TEMPLATES_MAX];
     size_t tmpl_n;
+    struct pag_task forget; /* who is there, after the broker was lost */
+    atomic_bool forgetting;
     /* push.c */
     struct pag_subscription subscription;
     bool subscribed;

@@ -80,36 +80,6 @@ static bool level_next(struct pag_span s, size_t *at, struct pag_span *level)
     return true;
 }
 
-static bool level_plain(struct pag_span level)
-{
-    for (size_t i = 0; i < level.n; i++) {
-        uint8_t c = level.p[i];
-        if (c < 0x21 || c > 0x7E || c == '+' || c == '#' || c == '{' || c == '}') {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool pag_topic_template_ok(struct pag_span tmpl)
-{
-    struct pag_span level;
-    size_t at = 0;
-    size_t ids = 0;
-    if (tmpl.n == 0 || tmpl.n > PAG_TOPIC_MAX / 2 || pag_span_starts(tmpl, "$") ||
-        pag_span_starts(tmpl, "pg/")) {
-        return false;
-    }
-    while (level_next(tmpl, &at, &level)) {
-        if (pag_span_eq_str(level, "{id}")) {
-            ids++;
-        } else if (!level_plain(level)) {
-            return false;
-        }
-    }
-    return ids == 1;
-}
-
 bool pag_topic_template_match(struct pag_span tmpl, struct pag_span topic, struct pag_span *device)
 {
     struct pag_span want;

@@ -30,9 +30,7 @@ struct pag_topic {
  * is not well-formed. The spans point into topic. */
 enum pag_err pag_topic_read(struct pag_span topic, struct pag_topic *out);
 
-/* True when tmpl ("home/{id}/state") has exactly one level "{id}", no wildcard, no empty text. */
-bool pag_topic_template_ok(struct pag_span tmpl);
-/* Matches topic against a template; device is what stood for {id}. */
+/* Matches topic against a template (pag_product_template_ok); device is what stood for {id}. */
 bool pag_topic_template_match(struct pag_span tmpl, struct pag_span topic, struct pag_span *device);
 /* Writes the template with id in place of {id}, NUL-terminated. id "+" gives the subscription. PAG_E_SPACE.
  */
