@@ -233,13 +233,13 @@ uint32_t pag_in_state_report(struct pag_inner *a)
     }
     if (err == PAG_OK) {
         err = pag_in_judge(a, &what);
-        if (is_refusal(err, a->x.reply.status)) {
-            if (is_closed(a, err)) {
-                return pag_in_drop(a, err, "report: the action is closed");
-            }
-            (void)pag_in_fail(a, err, "report: the server does not want it");
-            err = PAG_OK;
+    }
+    if (err != PAG_OK && a->x.phase == PAG_IN_X_DONE && is_refusal(err, a->x.reply.status)) {
+        if (is_closed(a, err)) {
+            return pag_in_drop(a, err, "report: the action is closed");
         }
+        (void)pag_in_fail(a, err, "report: the server does not want it");
+        err = PAG_OK;
     }
     if (err == PAG_OK) {
         bool outcome = a->report.owed;
