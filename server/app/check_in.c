@@ -191,6 +191,15 @@ static struct pag_device_image *history_of(struct visit *v, const uint8_t sha256
     return h;
 }
 
+/* Of the action at hand. */
+static bool is_filesystem(const struct visit *v)
+{
+    uint32_t release = 0;
+    uint32_t image = 0;
+    return pag_catalog_by_sha256(v->catalog, v->action.target, &release, &image) &&
+           v->catalog->release[release].release->image[image].kind == PAG_IMAGE_FILESYSTEM;
+}
+
 static void close_action(struct visit *v, enum pag_report_state state, const char *text)
 {
     v->action.state = state;
@@ -205,6 +214,19 @@ static void close_action(struct visit *v, enum pag_report_state state, const cha
     }
     if (h != NULL) {
         pag_history_outcome(h, &v->action, v->in->protocol == PAG_PROTOCOL_NATIVE, v->now_ms);
+        h->held_ms = state == PAG_REPORT_CONFIRMED && is_filesystem(v) ? v->now_ms : h->held_ms;
+    }
+}
+
+/* docs/spec/httpupdate.md 5: whole and asking again, or its own word. */
+static void see_filesystem(struct visit *v)
+{
+    const struct pag_fact_text *said = &v->in->facts.version;
+    bool named = v->in->mode == PAG_CHECK_FILESYSTEM && said->source != PAG_ABSENT &&
+                 strcmp(said->value, v->action.version) == 0;
+    if (v->action.state == PAG_REPORT_INSTALLING || named) {
+        close_action(v, PAG_REPORT_CONFIRMED,
+                     named ? "says that it has it" : "sent whole, and the device asked again");
     }
 }
 
@@ -213,8 +235,13 @@ static void see_action(struct visit *v)
     if (!v->has_action) {
         return;
     }
+    if (is_filesystem(v)) {
+        see_filesystem(v);
+        return;
+    }
     enum pag_report_state seen = pag_action_seen(&v->action, &v->device);
-    if (seen == v->action.state) {
+    /* A request for a file system shows success only: its version text is not the sketch's. */
+    if (seen == v->action.state || (v->in->mode == PAG_CHECK_FILESYSTEM && seen != PAG_REPORT_CONFIRMED)) {
         return;
     }
     if (!pag_action_final(seen)) {
@@ -306,19 +333,25 @@ static void new_action(struct visit *v)
     v->device.open_action = a->id;
 }
 
-/* Which action this offer belongs to; another open one is given up. */
-static void settle_action(struct visit *v)
+static bool is_under_way(enum pag_report_state s)
+{
+    return s == PAG_REPORT_DOWNLOADED || s == PAG_REPORT_INSTALLING || s == PAG_REPORT_REBOOTING;
+}
+
+/* Which action this offer belongs to; another open one is given up. False: one after the other, not now. */
+static bool settle_action(struct visit *v)
 {
     bool open = v->has_action && !pag_action_final(v->action.state);
-    bool offer = v->plan.reason == PAG_PLAN_OFFER && v->in->mode == PAG_CHECK_FIRMWARE;
-    if (open && v->in->mode == PAG_CHECK_FIRMWARE) {
-        bool same = offer && memcmp(v->action.manifest_digest, planned_digest(v), PAG_SHA256_BYTES) == 0;
-        bool under_way = v->action.state == PAG_REPORT_INSTALLING ||
-                         v->action.state == PAG_REPORT_REBOOTING || v->action.state == PAG_REPORT_DOWNLOADED;
-        if (!same && (offer || !under_way)) {
-            close_action(v, PAG_REPORT_CANCELLED, "no longer offered");
-            open = false;
-        }
+    bool offer = v->plan.reason == PAG_PLAN_OFFER;
+    bool same = open && offer && memcmp(v->action.manifest_digest, planned_digest(v), PAG_SHA256_BYTES) == 0;
+    bool other_kind = open && is_filesystem(v) != (v->in->mode == PAG_CHECK_FILESYSTEM);
+    bool under_way = open && is_under_way(v->action.state);
+    if (other_kind && under_way) {
+        return !offer;
+    }
+    if (open && !same && (offer || (!under_way && !other_kind))) {
+        close_action(v, PAG_REPORT_CANCELLED, "no longer offered");
+        open = false;
     }
     if (offer && !open) {
         new_action(v);
@@ -332,6 +365,7 @@ static void settle_action(struct visit *v)
         }
         v->count_serve = true;
     }
+    return true;
 }
 
 static void judge(struct visit *v, const char *plan_why)
@@ -581,6 +615,9 @@ static enum pag_err decide(struct visit *v)
         return err;
     }
     resolve_legacy(v, &said);
+    if (v->in->mode == PAG_CHECK_FILESYSTEM) { /* of the file system, not of what runs */
+        memset(&said.version, 0, sizeof said.version);
+    }
     v->learned |= pag_device_learn(&v->device, &said, v->now_ms);
     if (v->device.protocol != v->in->protocol || v->device.proof != v->in->proof) {
         v->device.protocol = v->in->protocol;
@@ -590,17 +627,22 @@ static enum pag_err decide(struct visit *v)
     if (v->in->mac != NULL && strcmp(v->device.mac, v->in->mac) != 0) {
         v->learned |= pag_text_copy(v->device.mac, sizeof v->device.mac, pag_span_str(v->in->mac)) == PAG_OK;
     }
-    if (v->in->mode == PAG_CHECK_FIRMWARE) {
+    if (v->in->mode != PAG_CHECK_VERSION) {
         see_action(v);
+    }
+    if (v->in->mode == PAG_CHECK_FIRMWARE) {
         see_regress(v);
     }
     make_plan(v);
     pag_plan_sentence(&v->plan, why);
-    if (v->in->mode != PAG_CHECK_VERSION) {
-        settle_action(v);
-    }
-    if (v->in->mode == PAG_CHECK_FIRMWARE) {
+    bool later = v->in->mode != PAG_CHECK_VERSION && !settle_action(v);
+    /* What a file system check finds is shown when it begins or ends something. */
+    if (v->in->mode == PAG_CHECK_FIRMWARE ||
+        (v->in->mode == PAG_CHECK_FILESYSTEM && (v->has_fresh || v->action_changed))) {
         judge(v, v->plan.reason == PAG_PLAN_OFFER ? "" : why);
+    }
+    if (later) {
+        v->plan.reason = PAG_PLAN_UP_TO_DATE;
     }
     return fill(v, why);
 }

@@ -281,6 +281,19 @@ static enum pag_plan_reason judge_history(struct judge *j)
     return PAG_PLAN_OFFER;
 }
 
+/* The file system it was sent last and had when it asked again; nothing else tells. */
+static bool holds_filesystem(const struct judge *j)
+{
+    const struct pag_device_image *last = NULL;
+    for (size_t i = 0; i < j->in->image_n; i++) {
+        const struct pag_device_image *h = &j->in->image[i];
+        if (h->held_ms != 0 && (last == NULL || h->held_ms > last->held_ms)) {
+            last = h;
+        }
+    }
+    return last != NULL && memcmp(last->sha256, j->image->sha256, sizeof last->sha256) == 0;
+}
+
 static enum pag_plan_reason judge_candidate(struct judge *j)
 {
     const struct pag_device *d = j->in->device;
@@ -291,7 +304,7 @@ static enum pag_plan_reason judge_candidate(struct judge *j)
         return PAG_PLAN_PINNED;
     }
     bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
-    if (firmware && is_running(j)) {
+    if (firmware ? is_running(j) : holds_filesystem(j)) {
         return PAG_PLAN_UP_TO_DATE;
     }
     enum pag_plan_reason r = firmware ? judge_direction(j) : PAG_PLAN_OFFER;
@@ -354,7 +367,12 @@ void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out)
         }
         /* The pinned release decides, whatever is newer. */
         any = !other_pin;
-        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_REVOKED) {
+        /* An older file system is never a way out: only the newest that fits counts. */
+        bool decided =
+            strcmp(in->slot, "filesystem") == 0 &&
+            (reason == PAG_PLAN_UP_TO_DATE || reason == PAG_PLAN_LOOP || reason == PAG_PLAN_BLACKLISTED);
+        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_REVOKED || decided) {
+            *out = one;
             return;
         }
     }

@@ -209,6 +209,110 @@ static void file_system_request_never_gets_a_sketch(void **state)
     assert_int_equal(reply.verdict, PAG_CHECK_NO_IMAGE);
 }
 
+/* A release with a sketch and a file system. */
+static void release_of_both(struct fixture *f, const char *version, uint8_t fill,
+                            struct pag_release_image *sketch, struct pag_release_image *fs)
+{
+    static uint8_t file[FIXTURE_IMAGE_MAX];
+    char id[PAG_ID_TEXT];
+    fixture_draft(f, version, id);
+    size_t n = fixture_image(file, 4, fill);
+    assert_int_equal(fixture_upload(f, id, "firmware", pag_span_of(file, n), sketch), PAG_OK);
+    memset(file, fill, sizeof file);
+    assert_int_equal(fixture_upload(f, id, "filesystem", pag_span_of(file, 4096), fs), PAG_OK);
+    assert_int_equal(fixture_publish(f, id), PAG_OK);
+}
+
+static struct pag_check_in ask_fs(const char *version, const uint8_t *md5)
+{
+    struct pag_check_in in = ask(version, md5);
+    in.mode = PAG_CHECK_FILESYSTEM;
+    return in;
+}
+
+static void file_system_sent_whole_is_done_when_the_device_asks_again(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_release_image fs1;
+    struct pag_check_reply reply;
+    struct pag_device_row row;
+    release_of_both(f, "1.0.0", 1, &v1, &fs1);
+    struct pag_check_in sketch = ask("1.0.0", v1.md5);
+    struct pag_check_in in = ask_fs("", v1.md5);
+    assert_int_equal(check(f, &sketch, &reply), PAG_OK);
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_memory_equal(reply.sha256, fs1.sha256, 32);
+    uint32_t action = reply.action_id;
+    transfer(f, action, false); /* it broke: the same again */
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_int_equal(reply.action_id, action);
+    transfer(f, action, true);
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
+    assert_int_equal(pag_app_device(fixture_call(f), mac, &row), PAG_OK);
+    assert_int_equal(row.action.state, PAG_REPORT_CONFIRMED);
+    assert_int_equal(row.device.state, PAG_DEVICE_UP_TO_DATE);
+    assert_string_equal(row.device.facts.version.value, "1.0.0");
+    for (int i = 0; i < 5; i++) { /* for ever */
+        assert_int_equal(check(f, &in, &reply), PAG_OK);
+        assert_int_equal(reply.reason, PAG_PLAN_UP_TO_DATE);
+        assert_int_equal(check(f, &sketch, &reply), PAG_OK);
+        assert_int_equal(reply.reason, PAG_PLAN_UP_TO_DATE);
+    }
+}
+
+static void sketch_request_after_a_file_system_ends_it_and_gets_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_release_image v2;
+    struct pag_release_image fs1;
+    struct pag_release_image fs2;
+    struct pag_check_reply reply;
+    release_of_both(f, "1.0.0", 1, &v1, &fs1);
+    release_of_both(f, "2.0.0", 2, &v2, &fs2);
+    struct pag_check_in in = ask_fs("", v1.md5);
+    struct pag_check_in sketch = ask("1.0.0", v1.md5);
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    assert_memory_equal(reply.sha256, fs2.sha256, 32);
+    transfer(f, reply.action_id, true);
+    assert_int_equal(check(f, &sketch, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_memory_equal(reply.sha256, v2.sha256, 32);
+    transfer(f, reply.action_id, true);
+    assert_int_equal(check(f, &in, &reply), PAG_OK); /* the sketch is under way; nothing is due here */
+    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
+    assert_int_not_equal(device(f).open_action, 0);
+    sketch = ask("2.0.0", v2.md5);
+    assert_int_equal(check(f, &sketch, &reply), PAG_OK);
+    assert_int_equal(device(f).state, PAG_DEVICE_UP_TO_DATE);
+}
+
+static void file_system_that_never_arrives_whole_is_not_sent_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_release_image v2;
+    struct pag_release_image fs1;
+    struct pag_release_image fs2;
+    struct pag_check_reply reply;
+    release_of_both(f, "1.0.0", 1, &v1, &fs1);
+    release_of_both(f, "2.0.0", 2, &v2, &fs2);
+    struct pag_check_in in = ask_fs("", v1.md5);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(check(f, &in, &reply), PAG_OK);
+        assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+        assert_memory_equal(reply.sha256, fs2.sha256, 32);
+        transfer(f, reply.action_id, false);
+    }
+    assert_int_equal(check(f, &in, &reply), PAG_OK); /* and not the older one instead */
+    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
+    assert_int_equal(reply.reason, PAG_PLAN_LOOP);
+}
+
 static void bare_mac_is_refused_where_a_certificate_is_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -334,6 +438,9 @@ int main(void)
         TEST(broken_downloads_count_as_serves_too),
         TEST(image_above_free_space_or_flash_is_not_offered),
         TEST(file_system_request_never_gets_a_sketch),
+        TEST(file_system_sent_whole_is_done_when_the_device_asks_again),
+        TEST(sketch_request_after_a_file_system_ends_it_and_gets_its_own),
+        TEST(file_system_that_never_arrives_whole_is_not_sent_for_ever),
         TEST(bare_mac_is_refused_where_a_certificate_is_asked_for),
         TEST(withdrawn_release_is_offered_no_more),
         TEST(image_is_given_only_to_a_device_it_is_for),
