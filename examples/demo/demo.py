@@ -266,7 +266,8 @@ class Demo:
         last = self.verdict(new, pushed_at)
         seconds, mib = self.server.cost()
         self.say(f"  pagurusd took {seconds:.1f} s of processor and {mib:.0f} MiB at most")
-        self.done.write_text(json.dumps({"devices": self.devices_n, "legacy": self.legacy_n}) + "\n")
+        state = {"devices": self.devices_n, "legacy": self.legacy_n, "ports": self.server.ports}
+        self.done.write_text(json.dumps(state) + "\n")
         print(last, flush=True)
 
     def first(self):
@@ -282,6 +283,7 @@ class Demo:
         """The fleet of an earlier run gets a version that nobody has."""
         known = json.loads(self.done.read_text())
         self.devices_n, self.legacy_n = known["devices"], known["legacy"]
+        self.server.same_ports = known["ports"]
         self.start()
         if not self.kept.exists():
             self.say(f"  {self.kept} is missing, so there is no fleet to update")

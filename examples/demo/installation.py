@@ -96,6 +96,7 @@ class Installation:
         self.passphrase = self.work / "passphrase"
         self.daemon = None
         self.ports = {}
+        self.same_ports = {}  # of an earlier run: devices keep the address of the broker
         self.connection = None
 
     def url(self):
@@ -106,7 +107,7 @@ class Installation:
         settings = ["--set", "limits.claims_per_minute=100000"]
         if self.free_ports:
             for name in PORTS:
-                settings += ["--set", f"{name}.port=0", "--set", f"{name}.address=127.0.0.1"]
+                settings += ["--set", f"{name}.port={self.same_ports.get(name, 0)}", "--set", f"{name}.address=127.0.0.1"]
         return [self.build / "pagurusd", verb, "--data", self.data, *settings, *words]
 
     def check_ports(self):
