@@ -319,7 +319,7 @@ struct pag_app_counters pag_app_counters_get(const struct pag_app *app)
 enum pag_err pag_app_ready(struct pag_app *app)
 {
     struct pag_store_stats stats = pag_store_stats_get(app->config.store);
-    return stats.queue < 1024 ? PAG_OK : PAG_E_BUSY;
+    return stats.behind ? PAG_E_STALE : stats.queue < 1024 ? PAG_OK : PAG_E_BUSY;
 }
 
 /* ---- repeated POSTs ---- */

@@ -89,7 +89,7 @@ struct pag_app_counters { /* since start; for /metrics */
     uint32_t queue;
 };
 struct pag_app_counters pag_app_counters_get(const struct pag_app *app);
-/* PAG_OK while the writer works: for /readyz. */
+/* PAG_OK while the writer works: for /readyz. PAG_E_STALE: memory lacks something that is committed. */
 enum pag_err pag_app_ready(struct pag_app *app);
 
 /* ---- repeated POSTs (Idempotency-Key) ---- */

@@ -100,6 +100,7 @@ static enum pag_err write_all(int fd, const uint8_t *p, size_t n)
     return PAG_OK;
 }
 
+/* to -1: hashed only */
 static enum pag_err copy_hashed(int from, int to, uint64_t bytes, uint8_t sha256[PAG_SHA256_BYTES])
 {
     uint8_t *room = malloc(COPY_BYTES);
@@ -118,7 +119,7 @@ static enum pag_err copy_hashed(int from, int to, uint64_t bytes, uint8_t sha256
             break;
         }
         (void)EVP_DigestUpdate(ctx, room, (size_t)got);
-        err = write_all(to, room, (size_t)got);
+        err = to >= 0 ? write_all(to, room, (size_t)got) : PAG_OK;
         at += (uint64_t)got;
     }
     if (err == PAG_OK && EVP_DigestFinal_ex(ctx, sha256, NULL) != 1) {
@@ -140,6 +141,14 @@ static enum pag_err sync_folder(int dir_fd, const char *name)
     return err;
 }
 
+static enum pag_err sync_parent(int dir_fd, char *name)
+{
+    name[2] = '\0';
+    enum pag_err err = sync_folder(dir_fd, name);
+    name[2] = '/';
+    return err;
+}
+
 /* The name appears only when content and name are both on disk. */
 static enum pag_err move_in(int dir_fd, const char *tmp, char *name)
 {
@@ -153,19 +162,22 @@ static enum pag_err move_in(int dir_fd, const char *tmp, char *name)
     if (err == PAG_OK && renameat(dir_fd, tmp, dir_fd, name) != 0) {
         err = err_of_errno(errno);
     }
-    if (err == PAG_OK) {
-        name[2] = '\0';
-        err = sync_folder(dir_fd, name);
-        name[2] = '/';
-    }
-    return err;
+    return err == PAG_OK ? sync_parent(dir_fd, name) : err;
 }
 
-static bool is_there(int dir_fd, const char *name, uint64_t bytes)
+/* With the right bytes: what has rotted is written anew. */
+static bool is_there(int dir_fd, const char *name, uint64_t bytes, const uint8_t sha256[PAG_SHA256_BYTES])
 {
     struct stat st;
-    return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == bytes;
+    uint8_t found[PAG_SHA256_BYTES];
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool there = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes &&
+                 copy_hashed(fd, -1, bytes, found) == PAG_OK && memcmp(found, sha256, sizeof found) == 0;
+    (void)close(fd);
+    return there;
 }
 
 enum pag_err pag_store_blob_put(struct pag_store *store, int fd, uint64_t bytes,
@@ -175,8 +187,8 @@ enum pag_err pag_store_blob_put(struct pag_store *store, int fd, uint64_t bytes,
     char tmp[40] = "tmp-";
     uint8_t found[PAG_SHA256_BYTES];
     name_of(sha256, name);
-    if (is_there(store->blobs_fd, name, bytes)) {
-        return PAG_OK;
+    if (is_there(store->blobs_fd, name, bytes, sha256)) {
+        return sync_parent(store->blobs_fd, name); /* whoever put it may not have got that far */
     }
     pag_rand_hex(tmp + 4, 16);
     int out = openat(store->blobs_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -198,6 +210,56 @@ enum pag_err pag_store_blob_put(struct pag_store *store, int fd, uint64_t bytes,
     }
     if (err != PAG_OK) {
         (void)unlinkat(store->blobs_fd, tmp, 0);
+    }
+    return err;
+}
+
+/* ---- what no row knows ---- */
+
+static bool has_row(struct pag_db *db, const char *name, enum pag_err *err)
+{
+    uint8_t sha256[PAG_SHA256_BYTES];
+    if (pag_parse_hex(pag_span_str(name), sha256, sizeof sha256) != PAG_OK) {
+        return true; /* not ours to remove */
+    }
+    struct pag_q q = pag_q_of(db, "SELECT 1 FROM blob WHERE sha256 = ?");
+    pag_q_blob(&q, sha256, sizeof sha256);
+    bool row = pag_q_row(&q);
+    *err = pag_q_end(&q);
+    return row || *err != PAG_OK;
+}
+
+static enum pag_err sweep_folder(struct pag_store *store, const char *folder, uint64_t *removed)
+{
+    enum pag_err err = PAG_OK;
+    int fd = openat(store->blobs_fd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return PAG_OK;
+    }
+    for (const struct dirent *e = readdir(dir); e != NULL && err == PAG_OK; e = readdir(dir)) {
+        if (e->d_name[0] != '.' && !has_row(&store->tx.db, e->d_name, &err)) {
+            *removed += unlinkat(dirfd(dir), e->d_name, 0) == 0;
+        }
+    }
+    (void)closedir(dir);
+    return err;
+}
+
+enum pag_err pag_blobs_sweep(struct pag_store *store)
+{
+    enum pag_err err = PAG_OK;
+    uint64_t removed = 0;
+    for (unsigned i = 0; i < 256 && err == PAG_OK; i++) {
+        char folder[3];
+        (void)snprintf(folder, sizeof folder, "%02x", i);
+        err = sweep_folder(store, folder, &removed);
+    }
+    if (removed > 0) {
+        pag_log_info(store->config.log, "store.blobs_swept", PAG_F_U64("removed", removed));
     }
     return err;
 }

@@ -238,10 +238,11 @@ enum pag_err pag_catalogs_load(struct pag_catalogs *c, struct pag_db *db)
 {
     struct pag_q q = pag_q_of(db, "SELECT id FROM product ORDER BY id");
     enum pag_err err = PAG_OK;
-    while (err == PAG_OK && pag_q_row(&q)) {
+    while (pag_q_row(&q)) {
         char id[PAG_PRODUCT_HEX];
         pag_q_get_text(&q, id, sizeof id);
-        err = pag_catalogs_rebuild(c, db, id);
+        enum pag_err one = pag_catalogs_rebuild(c, db, id);
+        err = one != PAG_OK ? one : err;
     }
     enum pag_err read = pag_q_end(&q);
     return err != PAG_OK ? err : read;

@@ -74,6 +74,12 @@ struct pag_touch_table {
 void pag_touch_put(struct pag_touch_table *t, const struct pag_touched *one);
 enum pag_err pag_touch_write(struct pag_touch_table *t, struct pag_db *db);
 
+struct pag_again { /* what could not be taken into memory after its commit; the writer's own */
+    bool deny, all;
+    size_t n;
+    char product[PAG_TX_DIRTY_MAX][PAG_PRODUCT_HEX];
+};
+
 struct pag_store_reader {
     struct pag_store *store;
     struct pag_db db;
@@ -92,6 +98,7 @@ struct pag_store {
     int blobs_fd;
     const struct pag_store_ops *ops;
     struct pag_store_tx tx;
+    struct pag_again again;
     pthread_t writer, worker;
     bool writer_runs, worker_runs;
     pthread_mutex_t lock; /* of all below down to the blank line */
@@ -112,6 +119,8 @@ struct pag_store {
 };
 
 enum pag_err pag_blobs_open(struct pag_store *store, struct pag_fail *why);
+/* Removes files that no row names: of uploads that were refused, or cut off before their commit. At start. */
+enum pag_err pag_blobs_sweep(struct pag_store *store);
 void pag_blobs_close(struct pag_store *store);
 void *pag_writer_main(void *arg);
 void *pag_worker_main(void *arg);

@@ -108,6 +108,9 @@ enum pag_err pag_store_open(const struct pag_store_config *config, struct pag_st
         err = fill_memory(store);
     }
     if (err == PAG_OK) {
+        err = pag_blobs_sweep(store);
+    }
+    if (err == PAG_OK) {
         err = start_threads(store);
     }
     if (err != PAG_OK) {

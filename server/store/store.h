@@ -98,6 +98,7 @@ struct pag_store_stats {
     uint32_t queue;
     int64_t last_commit_ms; /* Unix */
     uint64_t bytes;         /* of the database file */
+    bool behind;            /* memory lacks something committed; tried again with each group */
 };
 struct pag_store_stats pag_store_stats_get(struct pag_store *store);
 const char *pag_store_path(const struct pag_store *store);

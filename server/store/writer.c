@@ -88,25 +88,68 @@ static enum pag_err group_commit(struct pag_store *store, struct pag_intent *fir
 
 /* ---- after the commit ---- */
 
-static void publish_memory(struct pag_store *store)
+static void again_one(struct pag_again *again, const char *product)
+{
+    if (again->n == PAG_TX_DIRTY_MAX) {
+        again->all = true;
+        return;
+    }
+    memcpy(again->product[again->n++], product, PAG_PRODUCT_HEX);
+}
+
+static enum pag_err publish_denied(struct pag_store *store, bool all)
+{
+    const struct pag_store_tx *tx = &store->tx;
+    enum pag_err err = PAG_OK;
+    for (size_t i = 0; i < tx->deny_n && err == PAG_OK; i++) {
+        err = pag_deny_add(&store->deny, tx->deny[i].b, tx->deny[i].n);
+    }
+    if (all || tx->deny_all || err != PAG_OK) {
+        err = pag_deny_load(&store->deny, &store->tx.db);
+    }
+    store->again.deny = err != PAG_OK;
+    return err;
+}
+
+/* One product's error keeps no other back. */
+static enum pag_err publish_catalogs(struct pag_store *store, const struct pag_again *before)
 {
     struct pag_store_tx *tx = &store->tx;
-    for (size_t i = 0; i < tx->deny_n; i++) {
-        (void)pag_deny_add(&store->deny, tx->deny[i].b, tx->deny[i].n);
+    enum pag_err worst = PAG_OK;
+    for (size_t i = 0; i < before->n && !tx->all_dirty; i++) {
+        pag_store_tx_dirty(tx, before->product[i]);
     }
-    if (tx->deny_all) {
-        (void)pag_deny_load(&store->deny, &tx->db);
+    if (tx->all_dirty || before->all) {
+        worst = pag_catalogs_load(&store->catalogs, &tx->db);
+        store->again.all = worst != PAG_OK;
+        return worst;
     }
-    enum pag_err err = PAG_OK;
-    if (tx->all_dirty) {
-        err = pag_catalogs_load(&store->catalogs, &tx->db);
+    for (size_t i = 0; i < tx->dirty_n; i++) {
+        enum pag_err err = pag_catalogs_rebuild(&store->catalogs, &tx->db, tx->dirty[i]);
+        if (err != PAG_OK) {
+            again_one(&store->again, tx->dirty[i]);
+            worst = err;
+        }
     }
-    for (size_t i = 0; i < tx->dirty_n && !tx->all_dirty && err == PAG_OK; i++) {
-        err = pag_catalogs_rebuild(&store->catalogs, &tx->db, tx->dirty[i]);
+    return worst;
+}
+
+/* What fails is tried again after the next group; there is one every touch_ms at least. */
+static void publish_memory(struct pag_store *store)
+{
+    const struct pag_again before = store->again;
+    memset(&store->again, 0, sizeof store->again);
+    enum pag_err denied = publish_denied(store, before.deny);
+    enum pag_err catalogs = publish_catalogs(store, &before);
+    if (denied != PAG_OK) {
+        pag_log_error(store->config.log, "store.denied", PAG_F_STR("error", pag_err_word(denied)));
     }
-    if (err != PAG_OK) {
-        pag_log_error(store->config.log, "store.catalog", PAG_F_STR("error", pag_err_word(err)));
+    if (catalogs != PAG_OK) {
+        pag_log_error(store->config.log, "store.catalog", PAG_F_STR("error", pag_err_word(catalogs)));
     }
+    pthread_mutex_lock(&store->lock);
+    store->stats.behind = denied != PAG_OK || catalogs != PAG_OK;
+    pthread_mutex_unlock(&store->lock);
 }
 
 static void wake_watches(struct pag_store *store)

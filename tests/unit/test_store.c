@@ -11,8 +11,14 @@
 
 static atomic_int steps_left = -1; /* negative: never fails */
 
+static atomic_bool broken; /* each step fails */
+
 static enum pag_err faulty_step(void *stmt, bool *row)
 {
+    if (atomic_load(&broken)) {
+        *row = false;
+        return PAG_E_IO;
+    }
     if (atomic_load(&steps_left) >= 0 && atomic_fetch_sub(&steps_left, 1) == 0) {
         *row = false;
         return PAG_E_IO;
@@ -28,6 +34,7 @@ static int begin(void **state)
     faulty = *pag_store_sqlite();
     faulty.step = faulty_step;
     atomic_store(&steps_left, -1);
+    atomic_store(&broken, false);
     fixture_begin(f);
     fixture_close(f);
     fixture_open(f, &faulty);
@@ -373,6 +380,53 @@ static void snapshots_change_under_readers_without_harm(void **state)
     }
 }
 
+/* ---- memory that could not follow a commit ---- */
+
+static enum pag_err change_and_break(struct pag_store_tx *tx, struct pag_intent *intent)
+{
+    struct pag_product p;
+    (void)intent;
+    enum pag_err err = pag_product_get(pag_store_tx_db(tx), "meter", &p);
+    p.settings.poll_s = 777;
+    err = err == PAG_OK ? pag_product_update(pag_store_tx_db(tx), &p) : err;
+    pag_store_tx_dirty(tx, p.id);
+    pag_store_tx_deny(tx, (const uint8_t[]){ 1, 2, 3 }, 3);
+    atomic_store(&broken, true);
+    return err;
+}
+
+static bool behind_within(struct fixture *f, bool wanted)
+{
+    const struct timespec pause = { .tv_nsec = 10000000 };
+    for (int i = 0; i < 500; i++) {
+        if (pag_store_stats_get(f->store).behind == wanted) {
+            return true;
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+static void what_memory_missed_is_told_and_made_up_for(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_store_reader *r = NULL;
+    struct pag_intent intent = { .apply = change_and_break };
+    fixture_product(f, PAG_LEGACY_NONE);
+    (void)reading(f, &r);
+    assert_int_equal(pag_app_ready(f->app), PAG_OK);
+    assert_int_equal(pag_store_apply(f->store, &intent), PAG_OK);
+    assert_true(behind_within(f, true));
+    assert_int_equal(pag_app_ready(f->app), PAG_E_STALE);
+    assert_int_not_equal(pag_store_catalog(r, "meter")->product.settings.poll_s, 777);
+    assert_true(pag_store_denied(f->store, (const uint8_t[]){ 1, 2, 3 }, 3));
+    atomic_store(&broken, false);
+    assert_true(behind_within(f, false));
+    assert_int_equal(pag_app_ready(f->app), PAG_OK);
+    assert_int_equal(pag_store_catalog(r, "meter")->product.settings.poll_s, 777);
+    pag_store_reader_free(r);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -387,6 +441,7 @@ int main(void)
         TEST(database_of_a_newer_version_is_refused_untouched),
         TEST(changed_audit_row_breaks_the_chain_at_that_row),
         TEST(snapshots_change_under_readers_without_harm),
+        TEST(what_memory_missed_is_told_and_made_up_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

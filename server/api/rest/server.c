@@ -21,12 +21,16 @@ static void readyz(struct pag_rest *r)
 {
     struct pag_api_info info = { .started_unix_ms = 0 };
     r->api->process->info(r->api->process_ctx, &info);
-    bool store = pag_app_ready(r->api->app) == PAG_OK;
+    enum pag_err ready = pag_app_ready(r->api->app);
+    bool store = ready == PAG_OK;
     bool off = pag_span_eq_str(pag_span_str(info.broker.state), "off");
     bool broker = off || info.broker.connected;
     json_t *o = json_object();
     json_t *checks = json_object();
-    put(checks, "store", json_string(store ? "ok" : "the writer does not answer"));
+    put(checks, "store",
+        json_string(store                  ? "ok"
+                    : ready == PAG_E_STALE ? "what was committed cannot be read; tried again"
+                                           : "the writer does not answer"));
     put(checks, "broker", json_string(off ? "off" : broker ? "ok" : info.broker.state));
     put(o, "ready", json_boolean(store && broker));
     put(o, "checks", checks);
