@@ -73,7 +73,7 @@ static enum pag_err md5_forms(struct pag_op *op, struct upload *u, struct pag_sp
     return PAG_OK;
 }
 
-/* On the worker: the whole file is read, judged by itself, and kept as a blob. */
+/* On the worker: the whole file is read and judged by itself. */
 static enum pag_err examine(struct pag_op *op)
 {
     const struct pag_image_in *in = op->in;
@@ -95,10 +95,13 @@ static enum pag_err examine(struct pag_op *op)
     }
     err = err == PAG_OK ? md5_forms(op, u, pag_buf_span(&file)) : err;
     pag_store_file_free(&file);
-    if (err == PAG_OK) {
-        err = pag_store_blob_put(op->call->thread->app->config.store, in->fd, in->bytes, in->sha256);
-    }
     return err;
+}
+
+static enum pag_err put_blob(struct pag_op *op)
+{
+    const struct pag_image_in *in = op->in;
+    return pag_store_blob_put(op->call->thread->app->config.store, in->fd, in->bytes, in->sha256);
 }
 
 static enum pag_err refuse_gate(struct pag_call *call, const struct pag_gate *gate, const char *pointer)
@@ -174,6 +177,15 @@ static enum pag_err keep(struct pag_store_tx *tx, struct pag_op *op)
     return err;
 }
 
+static void kept(struct pag_op *op, enum pag_err err)
+{
+    if (err != PAG_OK) {
+        op->call->done(op->call, err);
+        return;
+    }
+    pag_op_submit(op, keep);
+}
+
 static void examined(struct pag_op *op, enum pag_err err)
 {
     const struct upload *u = op->data;
@@ -188,7 +200,13 @@ static void examined(struct pag_op *op, enum pag_err err)
         op->call->done(op->call, err);
         return;
     }
-    pag_op_submit(op, keep);
+    bool same = false;
+    err = check_draft(op, op->call->thread->db, u, &same); /* what is refused comes to no disk */
+    if (err != PAG_OK) {
+        op->call->done(op->call, err);
+        return;
+    }
+    pag_op_work(op, put_blob, kept);
 }
 
 void pag_app_image_put(struct pag_call *call, const struct pag_image_in *in, struct pag_release_image *out)
