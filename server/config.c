@@ -241,6 +241,13 @@ static const struct pag_ini_key keys[] = {
       .max = 3600,
       AT(store, last_seen_s),
       .doc = "How often the times at which devices were last seen are written." },
+    { .section = "store",
+      .key = "events",
+      .preset = "90d",
+      .type = PAG_INI_DURATION,
+      .max = 315360000,
+      AT(store, events_s),
+      .doc = "How long events are kept. 0 is for ever. The audit chain is always kept." },
 
     { .section = "limits",
       .key = "image",

@@ -59,6 +59,7 @@ struct pag_config {
     struct {
         uint32_t queue;       /* writes waiting, at most; more is 503 */
         uint32_t last_seen_s; /* how often last_seen is written */
+        uint32_t events_s;    /* events are kept so long; 0: for ever */
     } store;
     struct {
         uint64_t image;       /* bytes of one uploaded image */

@@ -25,6 +25,7 @@ struct pag_daemon_keep {
     bool due;            /* must be handed on (again) */
     struct pag_timer timer;
     atomic_uint silence_s;
+    atomic_uint events_s;
     uint64_t sweep_due_ms;
     bool sweeping;
 };

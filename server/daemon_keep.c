@@ -91,7 +91,8 @@ static void on_wake(struct pag_subscription *s)
         for (size_t i = 0; err == PAG_OK && i < n; i++) {
             k->due = k->due || strcmp(list[i].type, "device.revoked") == 0 ||
                      strcmp(list[i].type, "device.enrolled") == 0;
-            /* States follow from what is published: what publishing has left over is swept at the next look. */
+            /* States follow from what is published: what publishing has left over is swept at the next look.
+             */
             if (strncmp(list[i].type, "release.", 8) == 0) {
                 k->sweep_due_ms = 0;
             }
@@ -143,6 +144,7 @@ static void sweep(struct pag_daemon *d)
         return;
     }
     s->daemon = d;
+    s->in.events_ms = (int64_t)atomic_load(&d->keep.events_s) * 1000;
     s->in.silence_ms = (int64_t)atomic_load(&d->keep.silence_s) * 1000;
     s->call = pag_daemon_call(d, arena);
     s->call.done = swept;
@@ -189,6 +191,7 @@ int pag_daemon_keep_start(struct pag_daemon *d)
     struct pag_arena *arena = pag_arena_open(d->pool, SMALL_ARENA);
     struct pag_call call = pag_daemon_call(d, arena);
     atomic_store(&k->silence_s, d->config.device.silence_s);
+    atomic_store(&k->events_s, d->config.store.events_s);
     enum pag_err err = arena != NULL ? pag_app_events_newest(&call, &k->cursor) : PAG_E_NO_MEMORY;
     pag_arena_close(arena);
     if (err != PAG_OK) {

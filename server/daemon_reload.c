@@ -11,6 +11,7 @@ static bool is_live(const struct pag_ini_key *key)
         { "server", "log_format" },
         { "device", "poll" },
         { "device", "silence" },
+        { "store", "events" },
         { "limits", "transfers" },
         { "limits", "claims_per_minute" },
         { "limits", "device_requests" },
@@ -79,6 +80,7 @@ static void apply(struct pag_daemon *d)
     pag_log_change(d->log, (enum pag_log_level)d->config.server.log_level, d->config.server.log_format == 1);
     pag_app_change(d->app, d->config.device.poll_s, d->config.limits.claims_per_minute);
     atomic_store(&d->keep.silence_s, d->config.device.silence_s);
+    atomic_store(&d->keep.events_s, d->config.store.events_s);
     pag_daemon_set_limits(d);
 }
 

@@ -5,7 +5,7 @@
 #include "core/bytes.h"
 #include "server/app/op.h"
 
-enum { TRIES_MAX = 4, DIRTY_MAX = 4 };
+enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4, DIRTY_MAX = 4 };
 
 /* One check-in being worked on; lives in the call's arena. */
 struct visit {
@@ -317,7 +317,11 @@ static void new_action(struct visit *v)
     const struct pag_release_image *image = planned_image(v);
     struct pag_action *a = &v->fresh;
     memset(a, 0, sizeof *a);
+    struct pag_action taken;
     a->id = pag_make_id31();
+    for (int i = 0; i < DRAWS_MAX && pag_action_get(v->call->thread->db, a->id, &taken) == PAG_OK; i++) {
+        a->id = pag_make_id31();
+    }
     memcpy(a->device, v->device.id, sizeof a->device);
     memcpy(a->product, v->device.product, sizeof a->product);
     memcpy(a->release, r->id, sizeof a->release);
@@ -521,7 +525,8 @@ static enum pag_err write_events(struct pag_store_tx *tx, const struct visit *v)
     if (v->is_new) {
         err = pag_device_event(tx, &v->device, "device.created", "device");
     }
-    if (err == PAG_OK && v->device.running_since_ms != v->before.running_since_ms) {
+    /* at most one a minute: each change moves running_since on */
+    if (err == PAG_OK && v->device.running_since_ms / MINUTE_MS != v->before.running_since_ms / MINUTE_MS) {
         err = pag_device_event(tx, &v->device, "device.running", "device");
     }
     if (err == PAG_OK && v->device.state != v->before.state) {

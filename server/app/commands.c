@@ -5,7 +5,7 @@
 #include "server/app/op.h"
 #include "server/store/rows_sweep.h"
 
-enum { TTL_MAX_S = 30 * 86400, QUEUED_MAX = 64 };
+enum { TTL_MAX_S = 30 * 86400, QUEUED_MAX = 64, DRAWS_MAX = 8 };
 
 static enum pag_err command_event(struct pag_store_tx *tx, const struct pag_command *c, const char *type,
                                   bool audit)
@@ -21,6 +21,17 @@ static enum pag_err command_event(struct pag_store_tx *tx, const struct pag_comm
     return audit ? pag_store_audit_add(tx, &event, c->device) : pag_store_event_add(tx, &event);
 }
 
+/* Ids are random: one that is taken is drawn again. */
+static enum pag_err insert(struct pag_db *db, struct pag_command *c)
+{
+    enum pag_err err = pag_command_insert(db, c);
+    for (int i = 0; i < DRAWS_MAX && err == PAG_E_EXISTS; i++) {
+        c->id = pag_make_id31();
+        err = pag_command_insert(db, c);
+    }
+    return err;
+}
+
 static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_command_in *in = op->in;
@@ -34,7 +45,12 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     if (d.revoked_ms != 0) {
         return pag_refuse(op->call, PAG_E_CONFLICT, "conflict", "The device is revoked.");
     }
-    if (d.commands_queued >= QUEUED_MAX) {
+    uint32_t open = 0;
+    err = pag_command_open_count(db, d.id, pag_store_tx_now(tx), &open);
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (open >= QUEUED_MAX) {
         return pag_refuse(op->call, PAG_E_LIMIT, "conflict",
                           "64 commands are waiting for this device already.");
     }
@@ -43,7 +59,7 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     c->created_ms = pag_store_tx_now(tx);
     c->expires_ms = c->created_ms + (int64_t)in->ttl_s * 1000;
     d.commands_queued++;
-    err = pag_command_insert(db, c);
+    err = insert(db, c);
     err = err == PAG_OK ? pag_device_update(db, &d) : err;
     return err == PAG_OK ? command_event(tx, c, "command.queued", true) : err;
 }

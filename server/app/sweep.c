@@ -6,7 +6,7 @@
 #include "server/app/op.h"
 #include "server/store/rows_sweep.h"
 
-enum { AT_ONCE = 100, ROUNDS_MAX = 200, CODE_DAYS = 7, TOKEN_DAYS = 30 };
+enum { AT_ONCE = 100, EVENTS_AT_ONCE = 1000, ROUNDS_MAX = 200, CODE_DAYS = 7, TOKEN_DAYS = 30 };
 
 static const int64_t day_ms = 86400000;
 
@@ -102,6 +102,12 @@ static enum pag_err apply(struct pag_store_tx *tx, struct pag_op *op)
         out->commands++;
     }
     out->more = out->more || n == AT_ONCE;
+    int64_t events = 0;
+    if (err == PAG_OK && in->events_ms > 0) {
+        err = pag_sweep_events(db, now - in->events_ms, EVENTS_AT_ONCE, &events);
+    }
+    out->events = (uint32_t)events;
+    out->more = out->more || events == EVENTS_AT_ONCE;
     return err == PAG_OK ? forget(db, now) : err;
 }
 

@@ -6,11 +6,13 @@
 /* What time alone changes. Called again and again by whoever has a clock. */
 
 struct pag_sweep_in {
+    int64_t events_ms;  /* events older than this are forgotten (the audit chain is not); 0: never */
     int64_t silence_ms; /* an open action that says nothing for so long is given up; 0: never */
 };
 struct pag_sweep_out {
     uint32_t actions;  /* given up: state cancelled; the device is offered anew when it asks */
     uint32_t commands; /* expired */
+    uint32_t events;   /* forgotten */
     uint32_t rounds;   /* of devices judged anew, because what their product publishes has changed */
     bool judging;      /* some of those are left */
     bool more;         /* there was more than fits one transaction: call again */

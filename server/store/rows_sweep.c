@@ -44,11 +44,31 @@ enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *aren
     return *list == NULL ? PAG_E_NO_MEMORY : err;
 }
 
+enum pag_err pag_command_open_count(struct pag_db *db, const char *device, int64_t now_ms, uint32_t *n)
+{
+    struct pag_q q =
+        pag_q_of(db, "SELECT COUNT(*) FROM command WHERE device_id = ? AND state < 2 AND expires_ms > ?");
+    pag_q_text(&q, device);
+    pag_q_int(&q, now_ms);
+    *n = pag_q_row(&q) ? (uint32_t)pag_q_get_int(&q) : 0;
+    return pag_q_end(&q);
+}
+
 enum pag_err pag_sweep_presence(struct pag_db *db, int64_t now_ms, int64_t *n)
 {
     struct pag_q q =
         pag_q_of(db, "UPDATE device SET online = 0, online_ms = ?, revision = revision + 1 WHERE online = 1");
     pag_q_int(&q, now_ms);
+    return pag_q_run(&q, n);
+}
+
+enum pag_err pag_sweep_events(struct pag_db *db, int64_t before_ms, uint32_t max, int64_t *n)
+{
+    struct pag_q q =
+        pag_q_of(db, "DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?) "
+                     "AND at_ms < ? AND seq < (SELECT MAX(seq) FROM event)");
+    pag_q_int(&q, max);
+    pag_q_int(&q, before_ms);
     return pag_q_run(&q, n);
 }
 

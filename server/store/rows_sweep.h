@@ -13,8 +13,13 @@ enum pag_err pag_sweep_commands(struct pag_db *db, int64_t now_ms, uint32_t *id,
 /* Devices that are online and have a queued command. */
 enum pag_err pag_sweep_command_devices(struct pag_db *db, struct pag_arena *arena, uint32_t limit,
                                        char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n);
+/* Commands of a device without a result that have not ended. */
+enum pag_err pag_command_open_count(struct pag_db *db, const char *device, int64_t now_ms, uint32_t *n);
 /* Nobody is known to be connected any more. *n: how many were. */
 enum pag_err pag_sweep_presence(struct pag_db *db, int64_t now_ms, int64_t *n);
+/* Events from before a time, the oldest first, at most max; never the newest of all: numbers go on from it.
+ */
+enum pag_err pag_sweep_events(struct pag_db *db, int64_t before_ms, uint32_t max, int64_t *n);
 /* Claims that ended before a time, and what was redeemed by then. */
 enum pag_err pag_sweep_codes(struct pag_db *db, int64_t before_ms);
 /* Tokens that ended or were revoked before a time. */

@@ -1,5 +1,6 @@
 """What a review found, each held by a test."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -7,6 +8,8 @@ import ssl
 import time
 
 import attacks
+import cborish
+import esp8266
 import test_mqtt
 
 
@@ -118,3 +121,60 @@ def test_a_lost_broker_makes_nobody_online(make_server):
     server.until(lambda: server.rest("GET", "/devices/" + device.id)["online"])
     os.kill(server.rest("GET", "/status")["broker"]["pid"], signal.SIGKILL)
     server.until(lambda: not server.rest("GET", "/devices/" + device.id)["online"])
+
+
+def files_of(server):
+    return sorted(p.name for p in (server.data / "blobs").rglob("*") if p.is_file())
+
+
+def test_a_refused_image_stays_on_no_disk(server):
+    server.product("board")
+    release = server.rest("POST", "/releases", {"product": "board", "version": "1.0.0"})
+    before = files_of(server)
+    assert server.upload(release["id"], esp8266.arduino("board", "1.0.0")).status == 422  # another chip
+    assert files_of(server) == before
+
+
+def test_files_without_a_row_go_at_start_and_the_others_stay(make_server):
+    server = make_server("mqtt.mode=off").start()
+    server.product("board", chip="esp8266", hardware=("d1mini",))
+    release = server.rest("POST", "/releases", {"product": "board", "version": "1.0.0"})
+    image = esp8266.arduino("board", "1.0.0")
+    assert server.upload(release["id"], image).status == 201
+    held = files_of(server)
+    server.stop()
+    stray = server.data / "blobs" / "ab"
+    stray.mkdir(mode=0o700, exist_ok=True)
+    (stray / ("ab" * 32)).write_bytes(b"nobody's")
+    damaged = server.data / "blobs" / held[0][:2] / held[0]
+    damaged.write_bytes(bytes(len(image)))
+    server.start()
+    assert files_of(server) == held
+    assert server.upload(release["id"], image).status in (200, 201)
+    assert damaged.read_bytes() == image
+
+
+def test_commands_that_have_expired_block_no_new_ones(server):
+    server.product("busy")
+    device = server.enroll("busy", "84f3eb0000d1")
+    path = f"/devices/{device.id}/commands"
+    for _ in range(64):
+        server.rest("POST", path, {"kind": "identify", "ttl_s": 1})
+    time.sleep(1.2)
+    assert server.call("POST", path, {"kind": "identify"}).status == 201
+
+
+def test_a_device_makes_one_running_event_a_minute_and_old_events_go(make_server):
+    server = make_server("mqtt.mode=off", "store.events=3s", "device.silence=1s").start()
+    server.product("flap")
+    device = server.enroll("flap", "84f3eb0000e1")
+    check = {1: bytes(32), 2: "0.0.1", 3: 0, 4: 0, 5: 1, 6: 0, 7: 0, 8: 10_000_000, 9: 255, 10: b"posix", 11: 1}
+    for i in range(20):
+        check[1], check[2] = hashlib.sha256(b"%d" % i).digest(), f"v{i}"
+        reply = device.request("POST", "/v1/check", cborish.dumps(check), {"Content-Type": "application/cbor"})
+        assert reply.status in (200, 204), reply.status
+    events = server.rest("GET", "/events?after=0&limit=1000")["items"]
+    assert 1 <= sum(e["type"] == "device.running" for e in events) <= 2
+    newest = events[-1]["seq"]
+    server.until(lambda: len(server.rest("GET", "/events?after=0&limit=1000")["items"]) == 1, 15)
+    assert server.rest("GET", "/events?after=0&limit=1000")["items"][0]["seq"] == newest
