@@ -3,13 +3,30 @@
 #include "server/app/check_in.h"
 #include "server/app/op.h"
 
+static bool is_withdrawn(struct pag_call *call, const struct pag_action *a)
+{
+    const struct pag_catalog *c = pag_store_catalog(call->thread->reader, a->product);
+    for (size_t i = 0; c != NULL && i < c->release_n; i++) {
+        if (strcmp(c->release[i].release->id, a->release) == 0) {
+            return c->release[i].release->state == PAG_RELEASE_WITHDRAWN;
+        }
+    }
+    return true;
+}
+
 /* What its product has published for other boards, or for later, is nothing to a device. */
-static bool is_entitled(struct pag_call *call, const struct pag_device *d,
-                        const uint8_t sha256[PAG_SHA256_BYTES])
+static enum pag_err check_entitled(struct pag_call *call, const struct pag_device *d,
+                                   const uint8_t sha256[PAG_SHA256_BYTES])
 {
     struct pag_action a;
-    return d->open_action != 0 && pag_action_get(call->thread->db, d->open_action, &a) == PAG_OK &&
-           memcmp(a.target, sha256, PAG_SHA256_BYTES) == 0;
+    enum pag_err err = pag_action_last(call->thread->db, d->id, &a);
+    if (d->revoked_ms != 0 || err != PAG_OK || memcmp(a.target, sha256, PAG_SHA256_BYTES) != 0) {
+        return PAG_E_NOT_FOUND;
+    }
+    if (is_withdrawn(call, &a)) { /* and the offer is taken back already, or will be */
+        return PAG_E_EXPIRED;
+    }
+    return a.id == d->open_action ? PAG_OK : PAG_E_NOT_FOUND;
 }
 
 enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
@@ -17,13 +34,16 @@ enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
 {
     struct pag_device d;
     enum pag_err err = pag_device_get(call->thread->db, NULL, device, &d);
-    if (err != PAG_OK) {
-        return err;
-    }
-    if (d.revoked_ms != 0 || !is_entitled(call, &d, sha256)) {
-        return PAG_E_NOT_FOUND;
-    }
-    return pag_store_blob_open(call->thread->app->config.store, sha256, fd, bytes);
+    err = err == PAG_OK ? check_entitled(call, &d, sha256) : err;
+    return err == PAG_OK ? pag_store_blob_open(call->thread->app->config.store, sha256, fd, bytes) : err;
+}
+
+enum pag_err pag_app_offer_open(struct pag_call *call, const struct pag_check_reply *offer, int *fd,
+                                uint64_t *bytes)
+{
+    return offer->verdict == PAG_CHECK_OFFER
+               ? pag_store_blob_open(call->thread->app->config.store, offer->sha256, fd, bytes)
+               : PAG_E_NOT_FOUND;
 }
 
 enum pag_err pag_app_trust_get(struct pag_call *call, const char *product, uint32_t version,

@@ -30,7 +30,6 @@ struct visit {
     struct pag_device_image *dirty[DIRTY_MAX];
     size_t dirty_n;
     struct pag_plan plan;
-    bool count_serve;
 };
 
 static void start(struct visit *v);
@@ -360,15 +359,6 @@ static bool settle_action(struct visit *v)
     if (offer && !open) {
         new_action(v);
     }
-    if (v->plan.reason == PAG_PLAN_OFFER && v->in->protocol != PAG_PROTOCOL_NATIVE &&
-        v->in->mode != PAG_CHECK_VERSION) {
-        struct pag_device_image *h =
-            history_of(v, planned_image(v)->sha256, v->plan.release->release->version);
-        if (h != NULL) {
-            pag_history_served(h, v->now_ms);
-        }
-        v->count_serve = true;
-    }
     return true;
 }
 
@@ -392,6 +382,15 @@ static void judge(struct visit *v, const char *plan_why)
 
 /* ---- the answer ---- */
 
+/* 0: the open action wants something else, which these bytes are no step of. */
+static uint32_t action_for(const struct visit *v, const struct pag_release_image *image)
+{
+    const struct pag_action *a = v->has_fresh ? &v->fresh : &v->action;
+    bool wanted = v->device.open_action != 0 && a->id == v->device.open_action &&
+                  memcmp(a->target, image->sha256, sizeof a->target) == 0;
+    return wanted ? a->id : 0;
+}
+
 static enum pag_err fill_offer(struct visit *v)
 {
     struct pag_check_reply *out = v->out;
@@ -399,7 +398,7 @@ static enum pag_err fill_offer(struct visit *v)
     const struct pag_release *r = v->plan.release->release;
     const struct pag_release_image *image = planned_image(v);
     out->verdict = PAG_CHECK_OFFER;
-    out->action_id = v->device.open_action;
+    out->action_id = action_for(v, image);
     out->version = pag_arena_text(arena, pag_span_str(r->version));
     out->image_name = pag_arena_text(arena, pag_span_str(image->name));
     memcpy(out->sha256, image->sha256, sizeof out->sha256);
@@ -656,7 +655,7 @@ static void start(struct visit *v)
 {
     struct pag_app_thread *t = v->call->thread;
     v->now_ms = pag_app_now_ms(t->app);
-    v->learned = v->has_action = v->action_changed = v->has_fresh = v->count_serve = false;
+    v->learned = v->has_action = v->action_changed = v->has_fresh = false;
     v->dirty_n = 0;
     v->image_n = 0;
     enum pag_err err = find_device(v);
@@ -669,6 +668,10 @@ static void start(struct visit *v)
     }
     if (err != PAG_OK) {
         v->call->done(v->call, err);
+        return;
+    }
+    if (v->in->only_look) {
+        v->call->done(v->call, PAG_OK);
         return;
     }
     if (!has_news(v)) {

@@ -25,6 +25,7 @@ struct pag_check_in {
     const char *product; /* hex id or name; NULL: the device's. A device of another product: PAG_E_PRODUCT */
     const char *mac;     /* 12 hex digits or NULL */
     struct pag_facts facts;
+    bool only_look; /* HEAD: what the answer would be; nothing is recorded */
     bool has_nonce; /* wants a freshness token */
     uint8_t nonce[PAG_NONCE_BYTES];
 };
@@ -38,7 +39,7 @@ enum pag_check_verdict {
 
 struct pag_check_reply {
     enum pag_check_verdict verdict;
-    uint32_t action_id;               /* OFFER */
+    uint32_t action_id;               /* OFFER; 0: there is none for this image */
     const char *version;              /* OFFER, TEXT */
     const char *image_name;           /* OFFER */
     uint8_t sha256[PAG_SHA256_BYTES]; /* OFFER: of the bytes to serve */
@@ -66,15 +67,27 @@ void pag_app_check_in(struct pag_call *call, const struct pag_check_in *in, stru
 
 /*
  * The file behind a digest, for the device it was offered to: its open action's image. *fd is the caller's.
- * PAG_E_NOT_FOUND also when it exists but is not for this device.
+ * PAG_E_NOT_FOUND also when it exists but is not for this device; PAG_E_EXPIRED when its release has been
+ * withdrawn since.
  */
 enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
                                const uint8_t sha256[PAG_SHA256_BYTES], int *fd, uint64_t *bytes);
 
-/* Transfer of an offered image ended (legacy): complete counts as "installing", as nothing else will say so.
- * No done; written in its own time. */
-void pag_app_transfer(struct pag_app_thread *thread, const char *device, uint32_t action_id, uint64_t sent,
-                      bool complete);
+/* The file of an offer that this very call was given. *fd is the caller's. */
+enum pag_err pag_app_offer_open(struct pag_call *call, const struct pag_check_reply *offer, int *fd,
+                                uint64_t *bytes);
+
+/* What became of an offer's bytes (legacy). */
+struct pag_transfer {
+    const char *device;
+    uint32_t action_id; /* of the offer; 0: none */
+    uint8_t sha256[PAG_SHA256_BYTES];
+    const char *version;
+    bool complete; /* the device has all of them */
+};
+/* A transfer ended: complete counts as a serve, and as "installing" of the action that wants this image, as
+ * nothing else will say so. No done; written in its own time. *t is copied. */
+void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *t);
 
 /* A trust set of the device's product: raw COSE into the arena. PAG_E_NOT_FOUND. */
 enum pag_err pag_app_trust_get(struct pag_call *call, const char *product, uint32_t version,

@@ -146,26 +146,63 @@ struct transfer {
     struct pag_call call;
     struct pag_arena *arena;
     char device[PAG_DEVICE_ID_MAX + 1];
-    uint32_t action;
-    uint64_t sent;
-    bool complete;
+    char version[PAG_VERSION_MAX + 1];
+    struct pag_transfer said;
 };
+
+/* The loop breaker counts what the device has got, not what it was offered. */
+static enum pag_err count_serve(struct pag_store_tx *tx, const struct pag_transfer *t, struct pag_device *d)
+{
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_device_image h;
+    enum pag_err err = pag_device_image_get(db, d->id, t->sha256, &h);
+    if (err == PAG_E_NOT_FOUND) {
+        memset(&h, 0, sizeof h);
+        memcpy(h.device, d->id, sizeof h.device);
+        memcpy(h.sha256, t->sha256, sizeof h.sha256);
+        (void)pag_text_copy(h.version, sizeof h.version, pag_span_str(t->version));
+        d->images_held++;
+        err = PAG_OK;
+    }
+    if (err == PAG_OK) {
+        pag_history_served(&h, pag_store_tx_now(tx));
+        err = pag_device_image_put(db, &h);
+    }
+    return err;
+}
+
+/* PAG_E_NOT_FOUND: there is no action that these bytes move on. */
+static enum pag_err moved_action(struct pag_db *db, const struct pag_transfer *t, struct pag_action *a)
+{
+    enum pag_err err = t->action_id != 0 ? pag_action_get(db, t->action_id, a) : PAG_E_NOT_FOUND;
+    if (err == PAG_OK && (strcmp(a->device, t->device) != 0 || pag_action_final(a->state) ||
+                          memcmp(a->target, t->sha256, sizeof a->target) != 0)) {
+        err = PAG_E_NOT_FOUND;
+    }
+    return err;
+}
 
 static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
 {
-    const struct transfer *t = op->in;
+    const struct pag_transfer *t = op->in;
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_action a;
     struct pag_device d;
-    enum pag_err err = pag_action_get(db, t->action, &a);
-    if (err != PAG_OK || strcmp(a.device, t->device) != 0 || pag_action_final(a.state)) {
+    enum pag_err err = pag_device_get(db, NULL, t->device, &d);
+    if (err == PAG_OK && t->complete) {
+        err = count_serve(tx, t, &d);
+    }
+    if (err != PAG_OK) {
         return err;
+    }
+    err = moved_action(db, t, &a);
+    if (err != PAG_OK) {
+        return err == PAG_E_NOT_FOUND && t->complete ? pag_device_update(db, &d) : err;
     }
     a.state = t->complete ? PAG_REPORT_INSTALLING : PAG_REPORT_DOWNLOADING;
     a.progress_pct = t->complete ? 100 : a.progress_pct;
     a.changed_ms = pag_store_tx_now(tx);
-    err = pag_device_get(db, NULL, a.device, &d);
-    err = err == PAG_OK ? pag_action_update(db, &a) : err;
+    err = pag_action_update(db, &a);
     err = err == PAG_OK ? settle_device(tx, op, &d, &a) : err;
     return err == PAG_OK ? pag_action_event(tx, &a) : err;
 }
@@ -180,21 +217,21 @@ static void transfer_done(struct pag_call *call, enum pag_err err)
     pag_arena_close(t->arena);
 }
 
-void pag_app_transfer(struct pag_app_thread *thread, const char *device, uint32_t action_id, uint64_t sent,
-                      bool complete)
+void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *said)
 {
     struct pag_arena *arena = pag_arena_open(thread->pool, 1 << 16);
     struct transfer *t = arena != NULL ? pag_arena_alloc(arena, sizeof *t) : NULL;
-    if (t == NULL || pag_text_copy(t->device, sizeof t->device, pag_span_str(device)) != PAG_OK) {
+    if (t == NULL || pag_text_copy(t->device, sizeof t->device, pag_span_str(said->device)) != PAG_OK ||
+        pag_text_copy(t->version, sizeof t->version, pag_span_str(said->version)) != PAG_OK) {
         pag_arena_close(arena);
         return;
     }
     t->arena = arena;
-    t->action = action_id;
-    t->sent = sent;
-    t->complete = complete;
+    t->said = *said;
+    t->said.device = t->device;
+    t->said.version = t->version;
     t->call = (struct pag_call){ .thread = thread, .arena = arena, .done = transfer_done, .user = t };
-    struct pag_op *op = pag_op_new(&t->call, t, NULL);
+    struct pag_op *op = pag_op_new(&t->call, &t->said, NULL);
     if (op != NULL) {
         pag_op_submit(op, apply_transfer);
     }

@@ -3,15 +3,13 @@
 import base64
 import hashlib
 import socket
-import struct
-import time
 
 import pytest
 
 import esp8266
 import signing
 
-NEW = esp8266.arduino("plug", "1.0.0", 3 << 20)
+NEW = esp8266.arduino("plug", "1.0.0", 900 << 10)
 OLD = esp8266.arduino("plug", "0.9.0")
 FILES = bytes(range(256)) * 64
 
@@ -59,3 +57,81 @@ def test_a_token_of_one_product_does_not_open_another(server):
     assert device.raw(extra=basic(token(product="keyed")))[2] == image
     assert device.raw(extra=basic(token(product="stranger")))[0] == 404  # now it is known
     assert device.raw(extra=basic(token()))[2] == image
+
+
+# ---- offers are not transfers ------------------------------------------------------------------------------
+
+
+def shown(server, plug):
+    return server.rest("GET", f"/devices/{plug.mac}")
+
+
+def wait_for(server, plug, state):
+    return server.until(lambda: (lambda d: d if d["action"]["state"] == state else None)(shown(server, plug)))
+
+
+def head(server, plug, mode="sketch"):
+    link = server.tls(None).wrap_socket(socket.create_connection(("127.0.0.1", server.ports["device"]), timeout=20),
+                                        server_hostname="localhost")
+    lines = [f"HEAD {plug.path} HTTP/1.0"] + [f"{n}: {v}" for n, v in plug.headers(mode)]
+    link.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = b""
+    while part := link.recv(4096):
+        answer += part
+    link.close()
+    return answer
+
+
+def test_head_shows_the_offer_and_records_nothing(server, plug):
+    for _ in range(5):
+        answer = head(server, plug)
+        assert answer.startswith(b"HTTP/1.1 200 ") and f"Content-Length: {len(NEW)}\r\n".encode() in answer
+    assert server.call("GET", f"/devices/{plug.mac}").status == 404
+    assert plug.raw()[0] == 200
+    wait_for(server, plug, "installing")
+    before = shown(server, plug)
+    assert head(server, plug).startswith(b"HTTP/1.1 200 ")
+    assert shown(server, plug)["action"] == before["action"]
+
+
+@pytest.fixture(scope="module")
+def both(server):
+    """A product whose release has firmware and a file system."""
+    image = esp8266.arduino("lamp", "1.0.0")
+    one = signing.Publisher(server, "lamp", "esp8266", ("d1mini",), legacy_auth="none")
+    release = one.draft("1.0.0", image, signed=False)
+    reply = server.upload(release["id"], FILES, "filesystem")
+    assert reply.status == 201, reply.body
+    one.sign(release, "1.0.0", image)
+    one.sign(release, "1.0.0", FILES, "filesystem")
+    server.rest("POST", f"/releases/{release['id']}:publish")
+    return image
+
+
+def test_a_file_system_image_is_served_and_is_no_step_of_the_firmware_action(server, both):
+    lamp = esp8266.Updater(server, "lamp", "5ccf7e00cc01", esp8266.arduino("lamp", "0.9.0"))
+    status, headers, body, _ = lamp.raw("spiffs")
+    assert status == 200 and body == FILES
+    assert {n.lower(): v for n, v in headers}["x-md5"] == hashlib.md5(FILES).hexdigest()
+    wait_for(server, lamp, "installing")
+    assert lamp.raw("spiffs")[0] == 304  # it came back: done
+    assert lamp.raw()[2] == both
+    wait_for(server, lamp, "installing")
+
+
+def test_what_was_withdrawn_after_the_offer_is_410(server):
+    import cborish
+    from test_native import CBOR, check_body
+    with open("/bin/true", "rb") as f:
+        image = f.read() + b"withdrawn"
+    owner = signing.Publisher(server, "meter")
+    device = server.enroll("meter", "84f3eb7e0001")
+    release = owner.publish("1.0.0", image)
+    assert cborish.loads(device.request("POST", "/v1/check", check_body(), CBOR).body)[2]
+    path = "/v1/blob/" + hashlib.sha256(image).hexdigest()
+    part = {"Range": "bytes=100-199"}
+    assert device.request("GET", path, headers=part).body == image[100:200]
+    server.rest("POST", f"/releases/{release['id']}:withdraw")
+    for headers in (None, part):
+        reply = device.request("GET", path, headers=headers)
+        assert (reply.status, reply.body) == (410, b"")

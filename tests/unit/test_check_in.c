@@ -60,11 +60,22 @@ static enum pag_err nothing(struct pag_store_tx *tx, struct pag_intent *intent)
 }
 
 /* Returns when the transfer is in the store: the queue is first in, first out. */
-static void transfer(struct fixture *f, uint32_t action, bool complete)
+static void transfer_of(struct fixture *f, uint32_t action, const uint8_t sha256[32], bool complete)
 {
     struct pag_intent intent = { .apply = nothing };
-    pag_app_transfer(f->thread, mac, action, 0, complete);
+    struct pag_transfer t = { .device = mac, .action_id = action, .version = "", .complete = complete };
+    memcpy(t.sha256, sha256, sizeof t.sha256);
+    pag_app_transfer(f->thread, &t);
     assert_int_equal(pag_store_apply(f->store, &intent), PAG_OK);
+}
+
+/* Of the bytes that the action wants. */
+static void transfer(struct fixture *f, uint32_t action, bool complete)
+{
+    struct pag_device_row row;
+    assert_int_equal(pag_app_device(fixture_call(f), mac, &row), PAG_OK);
+    assert_int_equal(row.action.id, action);
+    transfer_of(f, action, row.action.target, complete);
 }
 
 static void unknown_md5_is_offered_the_newest_release(void **state)
@@ -163,21 +174,28 @@ static void third_return_on_the_old_image_blocks_the_device_until_retry(void **s
     assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
 }
 
-static void broken_downloads_count_as_serves_too(void **state)
+static void only_whole_downloads_count_as_serves(void **state)
 {
     struct fixture *f = *state;
     struct pag_release_image v1;
     struct pag_check_reply reply;
     fixture_release(f, "1.0.0", 1, &v1);
     struct pag_check_in in = ask("0", NULL);
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(check(f, &in, &reply), PAG_OK);
+        assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+        if (i % 2 == 0) { /* else it got nothing at all */
+            transfer(f, reply.action_id, false);
+        }
+    }
     for (int i = 0; i < 3; i++) {
         assert_int_equal(check(f, &in, &reply), PAG_OK);
         assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
-        transfer(f, reply.action_id, false);
+        transfer(f, reply.action_id, true);
     }
     assert_int_equal(check(f, &in, &reply), PAG_OK);
     assert_int_equal(reply.verdict, PAG_CHECK_NONE);
-    assert_int_equal(reply.reason, PAG_PLAN_LOOP);
+    assert_int_equal(device(f).state, PAG_DEVICE_BLOCKED);
 }
 
 static void image_above_free_space_or_flash_is_not_offered(void **state)
@@ -291,7 +309,7 @@ static void sketch_request_after_a_file_system_ends_it_and_gets_its_own(void **s
     assert_int_equal(device(f).state, PAG_DEVICE_UP_TO_DATE);
 }
 
-static void file_system_that_never_arrives_whole_is_not_sent_for_ever(void **state)
+static void file_system_that_breaks_on_the_way_is_offered_until_it_arrives(void **state)
 {
     struct fixture *f = *state;
     struct pag_release_image v1;
@@ -302,15 +320,12 @@ static void file_system_that_never_arrives_whole_is_not_sent_for_ever(void **sta
     release_of_both(f, "1.0.0", 1, &v1, &fs1);
     release_of_both(f, "2.0.0", 2, &v2, &fs2);
     struct pag_check_in in = ask_fs("", v1.md5);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 10; i++) {
         assert_int_equal(check(f, &in, &reply), PAG_OK);
         assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
         assert_memory_equal(reply.sha256, fs2.sha256, 32);
         transfer(f, reply.action_id, false);
     }
-    assert_int_equal(check(f, &in, &reply), PAG_OK); /* and not the older one instead */
-    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
-    assert_int_equal(reply.reason, PAG_PLAN_LOOP);
 }
 
 static void bare_mac_is_refused_where_a_certificate_is_asked_for(void **state)
@@ -409,6 +424,53 @@ static void strangers_beyond_the_limit_are_not_recorded_and_one_event_an_hour_sa
     assert_int_equal(events_of(f, "product.full"), 2);
 }
 
+static void only_looking_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_check_reply reply;
+    struct pag_device_row row;
+    fixture_release(f, "1.0.0", 1, &v1);
+    struct pag_check_in in = ask("0", NULL);
+    in.only_look = true;
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_int_equal(pag_app_device(fixture_call(f), mac, &row), PAG_E_NOT_FOUND);
+}
+
+static void other_bytes_do_not_move_an_action_on(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_check_reply reply;
+    struct pag_device_row row;
+    fixture_release(f, "1.0.0", 1, &v1);
+    struct pag_check_in in = ask("0", NULL);
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    transfer_of(f, reply.action_id, (const uint8_t[32]){ 1 }, true);
+    assert_int_equal(pag_app_device(fixture_call(f), mac, &row), PAG_OK);
+    assert_int_equal(row.action.state, PAG_REPORT_OFFERED);
+    transfer(f, reply.action_id, true);
+    assert_int_equal(pag_app_device(fixture_call(f), mac, &row), PAG_OK);
+    assert_int_equal(row.action.state, PAG_REPORT_INSTALLING);
+}
+
+static void offered_image_is_gone_when_its_release_is_withdrawn(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_check_reply reply;
+    struct pag_release_view view;
+    uint64_t bytes = 0;
+    int fd = -1;
+    fixture_release(f, "1.0.0", 1, &v1);
+    struct pag_check_in in = ask("0", NULL);
+    assert_int_equal(check(f, &in, &reply), PAG_OK);
+    pag_app_withdraw(fixture_call(f), v1.release, &view);
+    assert_int_equal(fixture_wait(f), PAG_OK);
+    assert_int_equal(pag_app_blob_open(fixture_call(f), mac, v1.sha256, &fd, &bytes), PAG_E_EXPIRED);
+}
+
 static void last_seen_is_on_disk_after_a_while(void **state)
 {
     struct fixture *f = *state;
@@ -435,16 +497,19 @@ int main(void)
         TEST(md5_of_a_rewritten_header_is_the_same_release),
         TEST(update_is_confirmed_by_a_later_request_only),
         TEST(third_return_on_the_old_image_blocks_the_device_until_retry),
-        TEST(broken_downloads_count_as_serves_too),
+        TEST(only_whole_downloads_count_as_serves),
         TEST(image_above_free_space_or_flash_is_not_offered),
         TEST(file_system_request_never_gets_a_sketch),
         TEST(file_system_sent_whole_is_done_when_the_device_asks_again),
         TEST(sketch_request_after_a_file_system_ends_it_and_gets_its_own),
-        TEST(file_system_that_never_arrives_whole_is_not_sent_for_ever),
+        TEST(file_system_that_breaks_on_the_way_is_offered_until_it_arrives),
         TEST(bare_mac_is_refused_where_a_certificate_is_asked_for),
         TEST(withdrawn_release_is_offered_no_more),
         TEST(image_is_given_only_to_a_device_it_is_for),
         TEST(strangers_beyond_the_limit_are_not_recorded_and_one_event_an_hour_says_so),
+        TEST(only_looking_leaves_nothing_behind),
+        TEST(other_bytes_do_not_move_an_action_on),
+        TEST(offered_image_is_gone_when_its_release_is_withdrawn),
         TEST(last_seen_is_on_disk_after_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,9 +133,10 @@ static enum pag_check_mode check_mode(enum pag_legacy_mode mode)
 struct transfer {
     struct pag_api *api;
     struct pag_app_thread *thread;
-    uint32_t action_id;
-    bool head; /* HEAD: nothing was to be sent */
+    bool head;                /* HEAD: nothing was to be sent */
+    struct pag_transfer what; /* its texts are below */
     char device[PAG_DEVICE_ID_MAX + 1];
+    char version[PAG_VERSION_MAX + 1];
 };
 
 static void transfer_done(void *ctx, uint64_t first, uint64_t sent, bool complete)
@@ -145,7 +146,8 @@ static void transfer_done(void *ctx, uint64_t first, uint64_t sent, bool complet
     atomic_fetch_sub(&t->api->transfers, 1);
     atomic_fetch_add(&t->api->download_bytes, sent);
     if (!t->head) {
-        pag_app_transfer(t->thread, t->device, t->action_id, sent, complete);
+        t->what.complete = complete;
+        pag_app_transfer(t->thread, &t->what);
     }
     free(t);
 }
@@ -159,9 +161,12 @@ static struct transfer *transfer_new(struct pag_device_call *d, const struct pag
     }
     t->api = pag_api_of(d->req);
     t->thread = d->call.thread;
-    t->action_id = out->action_id;
+    t->what =
+        (struct pag_transfer){ .device = t->device, .action_id = out->action_id, .version = t->version };
+    memcpy(t->what.sha256, out->sha256, sizeof t->what.sha256);
     t->head = d->req->method == PAG_HTTP_HEAD;
-    if (pag_text_copy(t->device, sizeof t->device, pag_span_str(device)) != PAG_OK) {
+    if (pag_text_copy(t->device, sizeof t->device, pag_span_str(device)) != PAG_OK ||
+        pag_text_copy(t->version, sizeof t->version, pag_span_str(out->version)) != PAG_OK) {
         free(t);
         return NULL;
     }
@@ -181,8 +186,7 @@ static void send_image(struct pag_device_call *d, const struct pending *p)
     int fd = -1;
     uint64_t bytes = 0;
     char *md5 = pag_arena_alloc(d->req->arena, 33);
-    enum pag_err err =
-        md5 == NULL ? PAG_E_NO_MEMORY : pag_app_blob_open(&d->call, p->in.device, p->out.sha256, &fd, &bytes);
+    enum pag_err err = md5 == NULL ? PAG_E_NO_MEMORY : pag_app_offer_open(&d->call, &p->out, &fd, &bytes);
     struct transfer *t = err == PAG_OK ? transfer_new(d, &p->out, p->in.device) : NULL;
     if (t == NULL) {
         pag_log_warn(pag_api_of(d->req)->log, "legacy.image_not_sent", PAG_F_STR("device", p->in.device),
@@ -306,6 +310,7 @@ void pag_legacy_update(struct pag_http_request *req)
     }
     p->in.protocol = PAG_PROTOCOL_HTTP_UPDATE;
     p->in.mode = check_mode(said.mode);
+    p->in.only_look = req->method == PAG_HTTP_HEAD;
     p->in.product = name;
     p->in.mac = said.mac[0] != '\0' ? pag_arena_text(req->arena, pag_span_str(said.mac)) : NULL;
     facts_of(&said, &p->in.facts);
