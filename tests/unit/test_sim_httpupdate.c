@@ -142,20 +142,20 @@ static void faults_are_numbers_or_shares_of_the_fleet(void **state)
 {
     (void)state;
     uint32_t fault[PAG_SIM_FAULT_COUNT] = { 0 };
-    assert_int_equal(pag_sim_faults_parse("power-cut=2,crash=10%,corrupt=1%", 50, fault), PAG_OK);
+    assert_int_equal(pag_sim_faults_parse("power-cut=2,crash=10%,corrupt=1%", 50, 5, fault), PAG_OK);
     assert_int_equal(fault[PAG_SIM_POWER_CUT], 2);
     assert_int_equal(fault[PAG_SIM_CRASH], 5);
     assert_int_equal(fault[PAG_SIM_CORRUPT], 1);
     uint32_t count[PAG_SIM_FAULT_COUNT] = { 0 };
     for (uint32_t i = 0; i < 50; i++) {
-        count[pag_sim_fault_of(fault, i)]++;
+        count[pag_sim_fault_of(fault, false, i)]++;
     }
     assert_int_equal(count[PAG_SIM_CRASH], 5);
     assert_int_equal(count[PAG_SIM_FAULT_NONE], 42);
-    assert_int_equal(pag_sim_faults_parse("power-cut", 50, fault), PAG_E_SYNTAX);
-    assert_int_equal(pag_sim_faults_parse("power-cut=x", 50, fault), PAG_E_SYNTAX);
-    assert_int_equal(pag_sim_faults_parse("earthquake=1", 50, fault), PAG_E_NOT_FOUND);
-    assert_int_equal(pag_sim_faults_parse("foreign=60", 50, fault), PAG_E_RANGE);
+    assert_int_equal(pag_sim_faults_parse("power-cut", 50, 5, fault), PAG_E_SYNTAX);
+    assert_int_equal(pag_sim_faults_parse("power-cut=x", 50, 5, fault), PAG_E_SYNTAX);
+    assert_int_equal(pag_sim_faults_parse("earthquake=1", 50, 5, fault), PAG_E_NOT_FOUND);
+    assert_int_equal(pag_sim_faults_parse("foreign=60", 50, 5, fault), PAG_E_RANGE);
 }
 
 int main(void)
