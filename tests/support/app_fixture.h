@@ -33,6 +33,7 @@ struct fixture {
     char dir[64];
     uint64_t now_ms; /* atomic: the writer reads it */
     uint32_t unproven_devices;
+    uint32_t touch_ms; /* 0: 20 */
     struct pag_store *store;
     struct pag_app *app;
     struct pag_app_thread *thread;
@@ -95,9 +96,11 @@ static inline void fixture_open(struct fixture *f, const struct pag_store_ops *o
     char blobs[96];
     (void)snprintf(path, sizeof path, "%s/pagurus.db", f->dir);
     (void)snprintf(blobs, sizeof blobs, "%s/blobs", f->dir);
-    const struct pag_store_config store = {
-        .path = path, .blobs_dir = blobs, .clock = fixture_clock(f), .touch_ms = 20, .ops = ops
-    };
+    const struct pag_store_config store = { .path = path,
+                                            .blobs_dir = blobs,
+                                            .clock = fixture_clock(f),
+                                            .touch_ms = f->touch_ms != 0 ? f->touch_ms : 20,
+                                            .ops = ops };
     assert_int_equal(pag_store_open(&store, &f->store, NULL), PAG_OK);
     const struct pag_app_config app = { .store = f->store,
                                         .clock = fixture_clock(f),
