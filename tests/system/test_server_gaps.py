@@ -251,6 +251,9 @@ def test_a_command_waits_for_the_broker_and_is_sent_only_when_acknowledged(serve
     server.until(lambda: not broker_of(server)["connected"])
     server.rest("POST", f"/devices/{device.id}/commands", {"kind": "identify"})
     assert state_of(server, device) == "queued"
+    server.until(lambda: broker_of(server)["connected"], 30)
+    assert state_of(server, device) == "queued" and not online(server, device), "who is there is not known"
+    assert Subscriber(server, device).publish("will", b"online") == 0  # as an agent does when it has connected anew
     server.until(lambda: state_of(server, device) == "sent", 30)
 
 
