@@ -4,39 +4,15 @@
 
 #include "core/bytes.h"
 #include "server/app/op.h"
+#include "server/app/visit.h"
 
-enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4, DIRTY_MAX = 4 };
+enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4 };
 
-/* One check-in being worked on; lives in the call's arena. */
-struct visit {
-    struct pag_op *op;
-    struct pag_call *call;
-    const struct pag_check_in *in;
-    struct pag_check_reply *out;
-    const struct pag_catalog *catalog; /* valid until decided */
-    uint64_t generation;               /* of catalog */
-    int64_t now_ms;
-    uint32_t tries;
-    bool is_new;
-    bool admitted; /* new, on its own word, and there is room */
-    struct pag_device before, device;
-    bool learned;
-    bool has_action, action_changed; /* the one that was open */
-    struct pag_action action;
-    bool has_fresh; /* a new one */
-    struct pag_action fresh;
-    struct pag_device_image *image;
-    size_t image_n;
-    struct pag_device_image *dirty[DIRTY_MAX];
-    size_t dirty_n;
-    struct pag_plan plan;
-};
-
-static void start(struct visit *v);
+static void start(struct pag_visit *v);
 
 /* ---- who and what ---- */
 
-static enum pag_err check_proof(const struct visit *v)
+static enum pag_err check_proof(const struct pag_visit *v)
 {
     const struct pag_check_in *in = v->in;
     if (in->protocol == PAG_PROTOCOL_NATIVE) {
@@ -60,7 +36,7 @@ static enum pag_err check_proof(const struct visit *v)
     return in->proof >= least ? PAG_OK : PAG_E_UNAUTHENTICATED;
 }
 
-static enum pag_err find_device(struct visit *v)
+static enum pag_err find_device(struct pag_visit *v)
 {
     struct pag_app_thread *t = v->call->thread;
     const struct pag_check_in *in = v->in;
@@ -93,7 +69,7 @@ static enum pag_err find_device(struct visit *v)
     return v->device.revoked_ms != 0 ? PAG_E_DENIED : PAG_OK;
 }
 
-static enum pag_err load_history(struct visit *v)
+static enum pag_err load_history(struct pag_visit *v)
 {
     struct pag_db *db = v->call->thread->db;
     enum pag_err err = PAG_OK;
@@ -117,14 +93,14 @@ static bool same_md5(const struct pag_fact_md5 *a, const struct pag_fact_md5 *b)
            memcmp(a->value, b->value, sizeof a->value) == 0;
 }
 
-static bool learned_md5(const struct visit *v, const struct pag_facts *said)
+static bool learned_md5(const struct pag_visit *v, const struct pag_facts *said)
 {
     return v->has_action && v->action.state == PAG_REPORT_INSTALLING && said->version.source != PAG_ABSENT &&
            strcmp(said->version.value, v->action.version) == 0 &&
            !same_md5(&said->running_md5, &v->device.facts.running_md5);
 }
 
-static void resolve_legacy(struct visit *v, struct pag_facts *said)
+static void resolve_legacy(struct pag_visit *v, struct pag_facts *said)
 {
     struct pag_fact_digest *running = &said->running;
     uint32_t release = 0;
@@ -152,7 +128,7 @@ static void resolve_legacy(struct visit *v, struct pag_facts *said)
 
 /* ---- what follows from it ---- */
 
-static struct pag_device_image *history_of(struct visit *v, const uint8_t sha256[PAG_SHA256_BYTES],
+static struct pag_device_image *history_of(struct pag_visit *v, const uint8_t sha256[PAG_SHA256_BYTES],
                                            const char *version)
 {
     struct pag_device_image *h = NULL;
@@ -184,14 +160,14 @@ static struct pag_device_image *history_of(struct visit *v, const uint8_t sha256
             return h;
         }
     }
-    if (v->dirty_n < DIRTY_MAX) {
+    if (v->dirty_n < PAG_VISIT_DIRTY_MAX) {
         v->dirty[v->dirty_n++] = h;
     }
     return h;
 }
 
 /* Of the action at hand. */
-static bool is_filesystem(const struct visit *v)
+static bool is_filesystem(const struct pag_visit *v)
 {
     uint32_t release = 0;
     uint32_t image = 0;
@@ -199,7 +175,7 @@ static bool is_filesystem(const struct visit *v)
            v->catalog->release[release].release->image[image].kind == PAG_IMAGE_FILESYSTEM;
 }
 
-static void close_action(struct visit *v, enum pag_report_state state, const char *text)
+static void close_action(struct pag_visit *v, enum pag_report_state state, const char *text)
 {
     v->action.state = state;
     v->action.changed_ms = v->now_ms;
@@ -218,7 +194,7 @@ static void close_action(struct visit *v, enum pag_report_state state, const cha
 }
 
 /* docs/spec/httpupdate.md 5: whole and asking again, or its own word. */
-static void see_filesystem(struct visit *v)
+static void see_filesystem(struct pag_visit *v)
 {
     const struct pag_fact_text *said = &v->in->facts.version;
     bool named = v->in->mode == PAG_CHECK_FILESYSTEM && said->source != PAG_ABSENT &&
@@ -229,7 +205,7 @@ static void see_filesystem(struct visit *v)
     }
 }
 
-static void see_action(struct visit *v)
+static void see_action(struct pag_visit *v)
 {
     if (!v->has_action) {
         return;
@@ -268,7 +244,7 @@ static uint32_t sequence_of(const struct pag_catalog *c, const struct pag_fact_d
 }
 
 /* ESP32 style: seen on the new image once, then on the old one again. */
-static void see_regress(struct visit *v)
+static void see_regress(struct pag_visit *v)
 {
     const char *version = "";
     const char *old = "";
@@ -286,7 +262,7 @@ static void see_regress(struct visit *v)
     }
 }
 
-static void make_plan(struct visit *v)
+static void make_plan(struct pag_visit *v)
 {
     const struct pag_plan_in in = { .catalog = v->catalog,
                                     .device = &v->device,
@@ -297,23 +273,18 @@ static void make_plan(struct visit *v)
     pag_plan_next(&in, &v->plan);
 }
 
-static const struct pag_release_image *planned_image(const struct visit *v)
-{
-    return &v->plan.release->release->image[v->plan.image];
-}
-
-static const uint8_t *planned_digest(const struct visit *v)
+static const uint8_t *planned_digest(const struct pag_visit *v)
 {
     const struct pag_release *r = v->plan.release->release;
     return r->manifest[v->plan.image].n > 0 && v->in->protocol == PAG_PROTOCOL_NATIVE
                ? r->manifest_digest[v->plan.image]
-               : planned_image(v)->sha256;
+               : pag_visit_image(v)->sha256;
 }
 
-static void new_action(struct visit *v)
+static void new_action(struct pag_visit *v)
 {
     const struct pag_release *r = v->plan.release->release;
-    const struct pag_release_image *image = planned_image(v);
+    const struct pag_release_image *image = pag_visit_image(v);
     struct pag_action *a = &v->fresh;
     memset(a, 0, sizeof *a);
     struct pag_action taken;
@@ -342,7 +313,7 @@ static bool is_under_way(enum pag_report_state s)
 }
 
 /* Which action this offer belongs to; another open one is given up. False: one after the other, not now. */
-static bool settle_action(struct visit *v)
+static bool settle_action(struct pag_visit *v)
 {
     bool open = v->has_action && !pag_action_final(v->action.state);
     bool offer = v->plan.reason == PAG_PLAN_OFFER;
@@ -362,7 +333,7 @@ static bool settle_action(struct visit *v)
     return true;
 }
 
-static void judge(struct visit *v, const char *plan_why)
+static void judge(struct pag_visit *v, const char *plan_why)
 {
     bool open = v->device.open_action != 0;
     const struct pag_action *action = v->has_fresh ? &v->fresh : (v->has_action ? &v->action : NULL);
@@ -380,115 +351,9 @@ static void judge(struct visit *v, const char *plan_why)
     v->device.state = pag_device_judge(&view, v->device.why);
 }
 
-/* ---- the answer ---- */
-
-/* 0: the open action wants something else, which these bytes are no step of. */
-static uint32_t action_for(const struct visit *v, const struct pag_release_image *image)
-{
-    const struct pag_action *a = v->has_fresh ? &v->fresh : &v->action;
-    bool wanted = v->device.open_action != 0 && a->id == v->device.open_action &&
-                  memcmp(a->target, image->sha256, sizeof a->target) == 0;
-    return wanted ? a->id : 0;
-}
-
-static enum pag_err fill_offer(struct visit *v)
-{
-    struct pag_check_reply *out = v->out;
-    struct pag_arena *arena = v->call->arena;
-    const struct pag_release *r = v->plan.release->release;
-    const struct pag_release_image *image = planned_image(v);
-    out->verdict = PAG_CHECK_OFFER;
-    out->action_id = action_for(v, image);
-    out->version = pag_arena_text(arena, pag_span_str(r->version));
-    out->image_name = pag_arena_text(arena, pag_span_str(image->name));
-    memcpy(out->sha256, image->sha256, sizeof out->sha256);
-    memcpy(out->md5, image->md5, sizeof out->md5);
-    out->bytes = image->bytes;
-    out->confirm = true;
-    if (v->in->protocol == PAG_PROTOCOL_NATIVE) {
-        out->manifest = pag_arena_copy(arena, r->manifest[v->plan.image]);
-        if (v->plan.permit != NULL) {
-            out->permit = pag_arena_copy(arena, v->plan.permit->cose);
-        }
-        if (out->manifest.p == NULL) {
-            return PAG_E_NO_MEMORY;
-        }
-    }
-    return out->version != NULL && out->image_name != NULL ? PAG_OK : PAG_E_NO_MEMORY;
-}
-
-static enum pag_err fill_version(struct visit *v)
-{
-    const struct pag_release *r = v->plan.release != NULL ? v->plan.release->release : NULL;
-    if (r == NULL || (v->plan.reason != PAG_PLAN_OFFER && v->plan.reason != PAG_PLAN_UP_TO_DATE)) {
-        return PAG_OK;
-    }
-    v->out->verdict = PAG_CHECK_TEXT;
-    v->out->version = pag_arena_text(v->call->arena, pag_span_str(r->version));
-    return v->out->version != NULL ? PAG_OK : PAG_E_NO_MEMORY;
-}
-
-static enum pag_err fill_token(struct visit *v)
-{
-    const struct pag_app_config *config = &v->call->thread->app->config;
-    if (!v->in->has_nonce || config->freshness_sign == NULL) {
-        return PAG_OK;
-    }
-    uint8_t *room = pag_arena_alloc(v->call->arena, PAG_TOKEN_MAX);
-    struct pag_token t = { .server_time = (uint64_t)v->now_ms / 1000,
-                           .trust_version = v->catalog->product.trust_version,
-                           .valid_s = 86400 };
-    if (room == NULL) {
-        return PAG_E_NO_MEMORY;
-    }
-    memcpy(t.product, v->catalog->product.id_bytes, sizeof t.product);
-    memcpy(t.nonce, v->in->nonce, sizeof t.nonce);
-    memcpy(t.key_id, config->freshness_key, sizeof t.key_id);
-    for (size_t i = 0; i < v->catalog->release_n; i++) {
-        const struct pag_release *r = v->catalog->release[i].release;
-        t.highest_sequence = r->state == PAG_RELEASE_PUBLISHED ? r->sequence : t.highest_sequence;
-    }
-    struct pag_buf b = { room, 0, PAG_TOKEN_MAX };
-    enum pag_err err = pag_token_sign(config->crypto, &t, config->freshness_sign, config->freshness_ctx, &b);
-    v->out->token = pag_buf_span(&b);
-    return err;
-}
-
-static enum pag_err fill(struct visit *v, const char *why)
-{
-    struct pag_check_reply *out = v->out;
-    const struct pag_product *p = &v->catalog->product;
-    memset(out, 0, sizeof *out);
-    out->poll_s = p->settings.poll_s != 0
-                      ? p->settings.poll_s
-                      : __atomic_load_n(&v->call->thread->app->config.poll_s, __ATOMIC_RELAXED);
-    out->trust_version = p->trust_version;
-    out->reason = v->plan.reason;
-    out->why = pag_arena_text(v->call->arena, pag_span_str(why));
-    enum pag_err err = PAG_OK;
-    if (v->in->mode == PAG_CHECK_VERSION) {
-        err = fill_version(v);
-    } else if (v->plan.reason == PAG_PLAN_OFFER) {
-        err = fill_offer(v);
-    } else if (v->plan.reason == PAG_PLAN_NO_IMAGE ||
-               (v->in->mode == PAG_CHECK_FILESYSTEM && v->plan.reason == PAG_PLAN_NOTHING_PUBLISHED)) {
-        out->verdict = PAG_CHECK_NO_IMAGE;
-    }
-    if (err == PAG_OK) {
-        err = fill_token(v);
-    }
-    if (err == PAG_OK && v->in->protocol == PAG_PROTOCOL_NATIVE && v->device.commands_queued > 0) {
-        size_t n = PAG_NATIVE_COMMANDS_MAX;
-        err = pag_command_waiting(v->call->thread->db, v->call->arena, v->device.id, v->now_ms, out->command,
-                                  &n);
-        out->command_n = (uint8_t)n;
-    }
-    return err;
-}
-
 /* ---- writing ---- */
 
-static enum pag_err write_commands(struct pag_store_tx *tx, struct visit *v)
+static enum pag_err write_commands(struct pag_store_tx *tx, struct pag_visit *v)
 {
     struct pag_db *db = pag_store_tx_db(tx);
     enum pag_err err = PAG_OK;
@@ -500,7 +365,7 @@ static enum pag_err write_commands(struct pag_store_tx *tx, struct visit *v)
     return err;
 }
 
-static enum pag_err write_actions(struct pag_store_tx *tx, const struct visit *v)
+static enum pag_err write_actions(struct pag_store_tx *tx, const struct pag_visit *v)
 {
     struct pag_db *db = pag_store_tx_db(tx);
     enum pag_err err = PAG_OK;
@@ -518,7 +383,7 @@ static enum pag_err write_actions(struct pag_store_tx *tx, const struct visit *v
     return err;
 }
 
-static enum pag_err write_events(struct pag_store_tx *tx, const struct visit *v)
+static enum pag_err write_events(struct pag_store_tx *tx, const struct pag_visit *v)
 {
     enum pag_err err = PAG_OK;
     if (v->is_new) {
@@ -534,14 +399,14 @@ static enum pag_err write_events(struct pag_store_tx *tx, const struct visit *v)
     return err;
 }
 
-static bool is_stranger(const struct visit *v)
+static bool is_stranger(const struct pag_visit *v)
 {
     return v->is_new && v->in->proof == PAG_PROOF_SAID;
 }
 
 static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
 {
-    struct visit *v = op->data;
+    struct pag_visit *v = op->data;
     struct pag_db *db = pag_store_tx_db(tx);
     const struct pag_catalog *now = NULL;
     /* Decided on what was published then: once more when that has changed. */
@@ -565,7 +430,7 @@ static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
     return err == PAG_OK ? write_events(tx, v) : err;
 }
 
-static void count(const struct visit *v)
+static void count(const struct pag_visit *v)
 {
     struct pag_app *app = v->call->thread->app;
     if (v->out->verdict == PAG_CHECK_OFFER) {
@@ -587,7 +452,7 @@ static void count(const struct visit *v)
 
 static void written(struct pag_op *op, enum pag_err err)
 {
-    struct visit *v = op->data;
+    struct pag_visit *v = op->data;
     /* Somebody else has changed this device meanwhile: look again. */
     bool moved = err == PAG_E_CONFLICT || (err == PAG_E_EXISTS && v->is_new);
     if (moved && ++v->tries < TRIES_MAX) {
@@ -603,14 +468,14 @@ static void written(struct pag_op *op, enum pag_err err)
     v->call->done(v->call, moved ? PAG_E_BUSY : err);
 }
 
-static bool has_news(const struct visit *v)
+static bool has_news(const struct pag_visit *v)
 {
     return v->is_new || v->learned || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
            v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
            v->out->command_n > 0;
 }
 
-static enum pag_err decide(struct visit *v)
+static enum pag_err decide(struct pag_visit *v)
 {
     struct pag_facts said = v->in->facts;
     char why[PAG_WHY_MAX + 1];
@@ -648,10 +513,10 @@ static enum pag_err decide(struct visit *v)
     if (later) {
         v->plan.reason = PAG_PLAN_UP_TO_DATE;
     }
-    return fill(v, why);
+    return pag_visit_answer(v, why);
 }
 
-static void start(struct visit *v)
+static void start(struct pag_visit *v)
 {
     struct pag_app_thread *t = v->call->thread;
     v->now_ms = pag_app_now_ms(t->app);
@@ -694,7 +559,7 @@ void pag_app_check_in(struct pag_call *call, const struct pag_check_in *in, stru
     if (op == NULL) {
         return;
     }
-    struct visit *v = pag_arena_alloc(call->arena, sizeof *v);
+    struct pag_visit *v = pag_arena_alloc(call->arena, sizeof *v);
     if (v == NULL) {
         call->done(call, PAG_E_NO_MEMORY);
         return;

@@ -53,15 +53,28 @@ struct reader {
     atomic_bool wrong;
 };
 
+/* {"w":<writer>,"n":<number>} */
+static bool member(struct pag_span *rest, const char *name, uint32_t *out)
+{
+    size_t n = strlen(name);
+    size_t end = n;
+    if (rest->n <= n || memcmp(rest->p, name, n) != 0) {
+        return false;
+    }
+    while (end < rest->n && rest->p[end] >= '0' && rest->p[end] <= '9') {
+        end++;
+    }
+    bool ok = pag_parse_u32(pag_span_of(rest->p + n, end - n), out) == PAG_OK;
+    *rest = pag_span_of(rest->p + end, rest->n - end);
+    return ok;
+}
+
 static void take(struct reader *r, const struct pag_event *e)
 {
-    unsigned writer = 0;
-    unsigned number = 0;
-    char data[64];
-    size_t n = e->data.n < sizeof data - 1 ? e->data.n : sizeof data - 1;
-    memcpy(data, e->data.p, n);
-    data[n] = '\0';
-    bool ok = e->seq > r->cursor && sscanf(data, "{\"w\":%u,\"n\":%u}", &writer, &number) == 2 &&
+    uint32_t writer = 0;
+    uint32_t number = 0;
+    struct pag_span rest = e->data;
+    bool ok = e->seq > r->cursor && member(&rest, "{\"w\":", &writer) && member(&rest, ",\"n\":", &number) &&
               writer < WRITERS && number > r->last[writer];
     if (!ok) {
         atomic_store(&r->wrong, true);
