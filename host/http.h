@@ -167,7 +167,11 @@ struct pag_http_file {
     size_t header_n;
     bool no_range; /* Range is ignored, as for HTTP/1.0 */
     bool close;    /* close after this reply */
-    /* Called on this thread when sending ended: sent = body bytes accepted by the kernel. May be NULL. */
+    /*
+     * Called on this thread when sending ended: sent = body bytes accepted by the kernel. complete: it took
+     * all. Without TLS, on a connection that closes with this reply, it is called after the close, and
+     * complete means that the peer has acknowledged all and did not reset. May be NULL.
+     */
     void (*done)(void *ctx, uint64_t first, uint64_t sent, bool complete);
     void *done_ctx;
 };

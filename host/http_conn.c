@@ -1,8 +1,11 @@
 #define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): accept4 and friends */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -442,8 +445,13 @@ static bool step_send(struct pag_http_conn *c)
         return false;
     }
     bool close_now = c->ex->out.close || c->l->detached;
-    pag_http_exchange_end(c->ex);
-    c->ex = NULL;
+    if (!close_now || c->tls != NULL) {
+        pag_http_out_done(c->ex, true);
+    }
+    if (c->ex->out.done == NULL) { /* else it is told when the peer has got it all, or not */
+        pag_http_exchange_end(c->ex);
+        c->ex = NULL;
+    }
     if (close_now) {
         begin_linger(c);
         return true;
@@ -457,6 +465,29 @@ static bool step_send(struct pag_http_conn *c)
     return true;
 }
 
+/* Bytes that the peer has not acknowledged. Our FIN counts as one: it is no part of the reply. */
+static int unacknowledged(const struct pag_http_conn *c)
+{
+    int n = 0;
+    if (ioctl(c->watch.fd, SIOCOUTQ, &n) != 0) {
+        return INT_MAX;
+    }
+    return c->shut && n > 0 ? n - 1 : n;
+}
+
+/* True when nothing is left to be told, or now it was. */
+static bool arrived(struct pag_http_conn *c)
+{
+    if (c->ex == NULL) {
+        return true;
+    }
+    if (!c->shut || unacknowledged(c) > 0) {
+        return false;
+    }
+    pag_http_out_done(c->ex, true);
+    return true;
+}
+
 /* Reads until the peer's FIN, so that closing does not send RST and cut off our last bytes. */
 static bool step_linger(struct pag_http_conn *c)
 {
@@ -466,6 +497,7 @@ static bool step_linger(struct pag_http_conn *c)
             return false;
         }
         c->shut = true;
+        c->unacknowledged = INT_MAX;
         (void)shutdown(c->watch.fd, SHUT_WR);
         pag_http_deadline(c, PAG_HTTP_LINGER_MS);
     }
@@ -476,6 +508,9 @@ static bool step_linger(struct pag_http_conn *c)
         }
         if (r < 0 && errno == EAGAIN) {
             c->readable = false;
+            return false;
+        }
+        if (r == 0 && !arrived(c)) { /* it has nothing more to say, but still reads */
             return false;
         }
         c->linger_bytes += r > 0 ? (size_t)r : 0;
@@ -541,6 +576,22 @@ static void on_event(struct pag_loop *loop, struct pag_watch *w, unsigned events
     pag_http_conn_run(c);
 }
 
+/* A slow peer has the time of write_ms for its next bytes. False: it is over. */
+static bool still_arriving(struct pag_http_conn *c)
+{
+    if (c->phase != PHASE_LINGER || !c->shut || arrived(c)) {
+        return false;
+    }
+    int left = unacknowledged(c);
+    c->stalled_ms = left < c->unacknowledged ? 0 : c->stalled_ms + PAG_HTTP_LINGER_MS;
+    c->unacknowledged = left;
+    if (c->stalled_ms > c->l->http->config.write_ms) {
+        return false;
+    }
+    pag_http_deadline(c, PAG_HTTP_LINGER_MS);
+    return true;
+}
+
 static void on_timeout(struct pag_http_conn *c)
 {
     const struct pag_http_config *config = &c->l->http->config;
@@ -550,7 +601,7 @@ static void on_timeout(struct pag_http_conn *c)
         pag_http_deadline(c, PAG_HTTP_RATE_MS);
         return;
     }
-    if (c->phase == PHASE_HANDLER) {
+    if (c->phase == PHASE_HANDLER || still_arriving(c)) {
         return;
     }
     c->running = true; /* a reply made here only starts to be sent by the run at the end */

@@ -79,6 +79,8 @@ struct pag_http_conn {
     size_t in_at; /* start of what is not used up */
     struct pag_http_scan scan;
     size_t linger_bytes;
+    int unacknowledged; /* PHASE_LINGER with an exchange: when last looked at */
+    uint32_t stalled_ms;
     uint8_t phase;
     bool readable; /* the socket may have more */
     bool ending;   /* the peer has sent its FIN: read to the end */

@@ -161,6 +161,5 @@ enum pag_err pag_http_send_step(struct pag_http_conn *c)
             return err;
         }
     }
-    pag_http_out_done(c->ex, true);
     return PAG_OK;
 }

@@ -199,6 +199,9 @@ static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK) {
         return err == PAG_E_NOT_FOUND && t->complete ? pag_device_update(db, &d) : err;
     }
+    if (!t->complete && a.state == PAG_REPORT_INSTALLING) {
+        return PAG_OK; /* of an earlier try, told late */
+    }
     a.state = t->complete ? PAG_REPORT_INSTALLING : PAG_REPORT_DOWNLOADING;
     a.progress_pct = t->complete ? 100 : a.progress_pct;
     a.changed_ms = pag_store_tx_now(tx);

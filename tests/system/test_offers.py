@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import socket
+import struct
+import time
 
 import pytest
 
@@ -117,6 +119,46 @@ def test_a_file_system_image_is_served_and_is_no_step_of_the_firmware_action(ser
     assert lamp.raw("spiffs")[0] == 304  # it came back: done
     assert lamp.raw()[2] == both
     wait_for(server, lamp, "installing")
+
+
+def connect(plug, port="device", receive=4096):
+    """The request is sent; nothing is read."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    raw.settimeout(20)
+    raw.connect(("127.0.0.1", plug.server.ports[port]))
+    link = raw if port == "legacy" else plug.server.tls(None).wrap_socket(raw, server_hostname="localhost")
+    lines = [f"GET {plug.path} HTTP/1.0"] + [f"{n}: {v}" for n, v in plug.headers()]
+    link.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    return link
+
+
+def reset(link):
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.close()
+
+
+@pytest.mark.parametrize("read", [0, 1, 30000])
+def test_a_download_that_breaks_off_is_not_installing_and_no_serve(server, plug, read):
+    for _ in range(4):
+        link = connect(plug, "legacy")
+        assert read == 0 or link.recv(read)
+        reset(link)
+        time.sleep(0.1)
+        assert shown(server, plug)["action"]["state"] in ("offered", "downloading")
+    assert plug.raw(port="legacy")[2] == NEW
+    wait_for(server, plug, "installing")
+
+
+def test_a_reader_that_shuts_its_side_early_still_takes_all(server, plug):
+    link = connect(plug, "legacy", 1 << 16)
+    link.shutdown(socket.SHUT_WR)
+    answer = b""
+    while part := link.recv(65536):
+        answer += part
+    link.close()
+    assert answer.endswith(NEW)
+    wait_for(server, plug, "installing")
 
 
 def test_what_was_withdrawn_after_the_offer_is_410(server):
