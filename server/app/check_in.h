@@ -87,7 +87,7 @@ struct pag_transfer {
 };
 /* A transfer ended: complete counts as a serve, and as "installing" of the action that wants this image, as
  * nothing else will say so. No done; written in its own time. *t is copied. */
-void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *t);
+void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *said);
 
 /* A trust set of the device's product: raw COSE into the arena. PAG_E_NOT_FOUND. */
 enum pag_err pag_app_trust_get(struct pag_call *call, const char *product, uint32_t version,

@@ -201,6 +201,93 @@ static void silence_shows_as_stale_in_counts_and_filters(void **state)
     assert_int_equal(listed(f, "up_to_date"), 1);
 }
 
+/* Old firmware goes nowhere by itself: what it runs was withdrawn, and no newer one exists. A pin leads back.
+ */
+static void device_on_a_withdrawn_release_is_led_on_or_by_its_pin_back(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_release_image v2;
+    struct pag_release_image v3;
+    struct pag_check_reply reply;
+    struct pag_device_row row;
+    const struct pag_device_patch back = { .pin = "1.0.0" };
+    const struct pag_device_patch loose = { .pin = "" };
+    fixture_release(f, "1.0.0", 1, &v1);
+    fixture_release(f, "2.0.0", 2, &v2);
+    check(f, "b00000000001", &v2, "2.0.0", &reply);
+    withdraw(f, v2.release);
+    check(f, "b00000000001", &v2, "2.0.0", &reply);
+    assert_int_equal(reply.verdict, PAG_CHECK_NONE);
+    pag_app_device_patch(fixture_call(f), "b00000000001", &back, &row);
+    assert_int_equal(fixture_wait(f), PAG_OK);
+    check(f, "b00000000001", &v2, "2.0.0", &reply);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_string_equal(reply.version, "1.0.0");
+    pag_app_device_patch(fixture_call(f), "b00000000001", &loose, &row);
+    assert_int_equal(fixture_wait(f), PAG_OK);
+    fixture_release(f, "3.0.0", 3, &v3);
+    check(f, "b00000000001", &v2, "2.0.0", &reply);
+    assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
+    assert_string_equal(reply.version, "3.0.0");
+}
+
+static size_t events_of(struct fixture *f, const char *type)
+{
+    struct pag_event *list = NULL;
+    size_t n = 0;
+    size_t found = 0;
+    int64_t next = 0;
+    assert_int_equal(pag_app_events(fixture_call(f), 0, 1000, &list, &n, &next), PAG_OK);
+    for (size_t i = 0; i < n; i++) {
+        found += strcmp(list[i].type, type) == 0;
+    }
+    return found;
+}
+
+static void presence_is_told_once_for_each_change(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_release_image v1;
+    struct pag_check_reply reply;
+    fixture_release(f, "1.0.0", 1, &v1);
+    check(f, "b00000000001", &v1, "1.0.0", &reply);
+    const bool said[] = { true, true, false, false, true };
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        pag_app_presence(fixture_call(f), "b00000000001", said[i]);
+        assert_int_equal(fixture_wait(f), PAG_OK);
+    }
+    assert_int_equal(events_of(f, "device.online"), 2);
+    assert_int_equal(events_of(f, "device.offline"), 1);
+    pag_app_presence(fixture_call(f), "stranger", true);
+    assert_int_equal(fixture_wait(f), PAG_E_NOT_FOUND);
+}
+
+static void answer_to_a_repeated_request_is_kept_for_a_day(void **state)
+{
+    struct fixture *f = *state;
+    const struct pag_idempotent first = { .token = "t1",
+                                          .route = "POST /products",
+                                          .key = "k",
+                                          .body_sha256 = { 1 },
+                                          .status = 201,
+                                          .body = pag_span_str("{}") };
+    pag_app_idempotent_put(fixture_call(f), &first);
+    assert_int_equal(fixture_wait(f), PAG_OK);
+    struct pag_idempotent io = { .token = "t1", .route = "POST /products", .key = "k", .body_sha256 = { 1 } };
+    assert_int_equal(pag_app_idempotent_get(fixture_call(f), &io), PAG_OK);
+    assert_int_equal(io.status, 201);
+    assert_true(pag_span_eq_str(io.body, "{}"));
+    io.body_sha256[0] = 2;
+    assert_int_equal(pag_app_idempotent_get(fixture_call(f), &io), PAG_E_CONFLICT);
+    io.token = "t2";
+    assert_int_equal(pag_app_idempotent_get(fixture_call(f), &io), PAG_E_NOT_FOUND);
+    io.token = "t1";
+    io.body_sha256[0] = 1;
+    fixture_pass(f, 86400001);
+    assert_int_equal(pag_app_idempotent_get(fixture_call(f), &io), PAG_E_NOT_FOUND);
+}
+
 /* ---- a check-in that is overtaken ---- */
 
 struct gate {
@@ -283,6 +370,9 @@ int main(void)
         TEST(what_is_left_when_the_process_ends_is_judged_after_the_next_start),
         TEST(only_who_is_concerned_changes),
         TEST(silence_shows_as_stale_in_counts_and_filters),
+        TEST(device_on_a_withdrawn_release_is_led_on_or_by_its_pin_back),
+        TEST(presence_is_told_once_for_each_change),
+        TEST(answer_to_a_repeated_request_is_kept_for_a_day),
         TEST(check_in_decided_before_a_publish_is_decided_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
