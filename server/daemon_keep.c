@@ -76,33 +76,45 @@ static enum pag_err hand_on(struct pag_daemon *d)
 
 /* ---- events: at once ---- */
 
+/* What an event means for the lists and for the next look. */
+static void note(struct pag_daemon_keep *k, const struct pag_event *e)
+{
+    k->due = k->due || strcmp(e->type, "device.revoked") == 0 || strcmp(e->type, "device.enrolled") == 0;
+    /* States follow from what is published: what publishing has left over is swept at the next look. */
+    if (strncmp(e->type, "release.", 8) == 0) {
+        k->sweep_due_ms = 0;
+    }
+}
+
+/* One page of events after the cursor; false when there is nothing more, or they could not be read. */
+static bool read_page(struct pag_daemon *d)
+{
+    struct pag_daemon_keep *k = &d->keep;
+    struct pag_arena *arena = pag_arena_open(d->pool, SMALL_ARENA);
+    if (arena == NULL) {
+        k->due = true;
+        return false;
+    }
+    struct pag_call call = pag_daemon_call(d, arena);
+    struct pag_event *list = NULL;
+    size_t n = 0;
+    int64_t next = k->cursor;
+    enum pag_err err = pag_app_events(&call, k->cursor, EVENTS_AT_ONCE, &list, &n, &next);
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        note(k, &list[i]);
+    }
+    k->cursor = next;
+    k->due = k->due || err != PAG_OK;
+    pag_arena_close(arena);
+    return err == PAG_OK && n > 0;
+}
+
 static void on_wake(struct pag_subscription *s)
 {
     struct pag_daemon *d = s->ctx;
-    struct pag_daemon_keep *k = &d->keep;
-    for (bool more = true; more;) {
-        struct pag_arena *arena = pag_arena_open(d->pool, SMALL_ARENA);
-        struct pag_call call = pag_daemon_call(d, arena);
-        struct pag_event *list = NULL;
-        size_t n = 0;
-        int64_t next = k->cursor;
-        enum pag_err err = arena != NULL ? pag_app_events(&call, k->cursor, EVENTS_AT_ONCE, &list, &n, &next)
-                                         : PAG_E_NO_MEMORY;
-        for (size_t i = 0; err == PAG_OK && i < n; i++) {
-            k->due = k->due || strcmp(list[i].type, "device.revoked") == 0 ||
-                     strcmp(list[i].type, "device.enrolled") == 0;
-            /* States follow from what is published: what publishing has left over is swept at the next look.
-             */
-            if (strncmp(list[i].type, "release.", 8) == 0) {
-                k->sweep_due_ms = 0;
-            }
-        }
-        k->cursor = next;
-        k->due = k->due || err != PAG_OK;
-        more = err == PAG_OK && n > 0;
-        pag_arena_close(arena);
+    while (read_page(d)) {
     }
-    if (k->due) {
+    if (d->keep.due) {
         (void)hand_on(d);
     }
 }
