@@ -267,7 +267,8 @@ static enum pag_err revoke(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK || d.revoked_ms != 0) {
         return err;
     }
-    err = pag_cert_list(db, op->call->arena, in->id, 1000, &cert, &n);
+    err = pag_cert_list(db, op->call->arena, &(struct pag_cert_filter){ .device = in->id, .product = "" },
+                        1000, &cert, &n);
     for (size_t i = 0; i < n; i++) {
         pag_store_tx_deny(tx, cert[i].serial, cert[i].serial_n);
     }

@@ -452,8 +452,9 @@ enum pag_err pag_app_certificates(struct pag_call *call, const char *device, siz
     struct pag_cert_row *rows = NULL;
     size_t found = 0;
     uint32_t most = limit >= 1 && limit <= 1000 ? (uint32_t)limit : 100;
-    enum pag_err err =
-        pag_cert_list(call->thread->db, call->arena, device != NULL ? device : "", most, &rows, &found);
+    struct pag_cert_filter f = { .device = device != NULL ? device : "",
+                                 .product = call->scope.product != NULL ? call->scope.product : "" };
+    enum pag_err err = pag_cert_list(call->thread->db, call->arena, &f, most, &rows, &found);
     return err == PAG_OK ? show(call, rows, found, list, n) : err;
 }
 

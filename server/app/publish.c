@@ -107,6 +107,8 @@ void pag_app_withdraw(struct pag_call *call, const char *release, struct pag_rel
 
 /* ---- reach ---- */
 
+enum { REACH_SCRATCH = 256 * 1024 }; /* what is held of one device */
+
 struct reach {
     struct pag_call *call;
     struct pag_plan_in in;
@@ -114,21 +116,22 @@ struct reach {
     struct pag_reach *out;
     enum pag_err err;
     uint32_t count[PAG_PLAN_REASONS];
-    struct pag_device example[PAG_PLAN_REASONS];
-    struct pag_plan plan[PAG_PLAN_REASONS];
+    char example[PAG_PLAN_REASONS][PAG_DEVICE_ID_MAX + 1];
+    char sentence[PAG_PLAN_REASONS][PAG_WHY_MAX + 1];
 };
 
-static bool reach_one(void *ctx, const struct pag_device *d)
+/* One device; what is read of it lives in scratch. */
+static enum pag_err reach_in(struct reach *r, const struct pag_device *d, struct pag_arena *scratch)
 {
-    struct reach *r = ctx;
     struct pag_device_image *image = NULL;
     struct pag_plan plan;
     size_t n = 0;
+    enum pag_err err = PAG_OK;
     if (d->images_held > 0) {
-        r->err = pag_device_image_list(r->call->thread->db, r->call->arena, d->id, &image, &n);
-        if (r->err != PAG_OK) {
-            return false;
-        }
+        err = pag_device_image_list(r->call->thread->db, scratch, d->id, &image, &n);
+    }
+    if (err != PAG_OK) {
+        return err;
     }
     r->in.device = d;
     r->in.image = image;
@@ -140,10 +143,19 @@ static bool reach_one(void *ctx, const struct pag_device *d)
     } else if (reason == PAG_PLAN_UP_TO_DATE) {
         r->out->up_to_date++;
     } else if (r->count[reason]++ == 0) {
-        r->example[reason] = *d;
-        r->plan[reason] = plan;
+        memcpy(r->example[reason], d->id, sizeof r->example[reason]);
+        pag_plan_sentence(&plan, r->sentence[reason]);
     }
-    return true;
+    return PAG_OK;
+}
+
+static bool reach_one(void *ctx, const struct pag_device *d)
+{
+    struct reach *r = ctx;
+    struct pag_arena *scratch = pag_arena_open(r->call->thread->pool, REACH_SCRATCH);
+    r->err = scratch != NULL ? reach_in(r, d, scratch) : PAG_E_NO_MEMORY;
+    pag_arena_close(scratch);
+    return r->err == PAG_OK;
 }
 
 static enum pag_err reach_groups(struct reach *r)
@@ -154,16 +166,14 @@ static enum pag_err reach_groups(struct reach *r)
         return PAG_E_NO_MEMORY;
     }
     for (int i = 0; i < PAG_PLAN_REASONS; i++) {
-        char text[PAG_WHY_MAX + 1];
         if (r->count[i] == 0) {
             continue;
         }
         struct pag_reach_group *g = &r->out->blocked[r->out->blocked_n++];
-        pag_plan_sentence(&r->plan[i], text);
         g->reason = pag_plan_reason_word((enum pag_plan_reason)i);
-        g->text = pag_arena_text(arena, pag_span_str(text));
+        g->text = pag_arena_text(arena, pag_span_str(r->sentence[i]));
         g->count = r->count[i];
-        g->example = pag_arena_text(arena, pag_span_str(r->example[i].id));
+        g->example = pag_arena_text(arena, pag_span_str(r->example[i]));
     }
     return PAG_OK;
 }

@@ -192,8 +192,12 @@ enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_
 enum pag_err pag_cert_live(struct pag_db *db, const char *device, const uint8_t key[PAG_SHA256_BYTES],
                            int64_t now_ms, bool *live, bool *same_key);
 /* device "" : all; revoked: only revoked ones that end after now_ms. Newest first. */
-enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
-                           struct pag_cert_row **list, size_t *n);
+struct pag_cert_filter {
+    const char *device;  /* "": any */
+    const char *product; /* hex id, "": any */
+};
+enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const struct pag_cert_filter *f,
+                           uint32_t limit, struct pag_cert_row **list, size_t *n);
 enum pag_err pag_cert_revoked(struct pag_db *db, struct pag_arena *arena, int64_t now_ms,
                               struct pag_cert_row **list, size_t *n);
 enum pag_err pag_cert_revoke(struct pag_db *db, const char *device, int64_t now_ms);

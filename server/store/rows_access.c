@@ -212,13 +212,15 @@ static enum pag_err cert_rows(struct pag_q *q, struct pag_arena *arena, struct p
     return pag_q_end(q);
 }
 
-enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
-                           struct pag_cert_row **list, size_t *n)
+enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const struct pag_cert_filter *f,
+                           uint32_t limit, struct pag_cert_row **list, size_t *n)
 {
     struct pag_q q = pag_q_of(db, "SELECT " CERT_COLUMNS " FROM certificate WHERE (? = '' OR device_id = ?) "
-                                  "ORDER BY issued_ms DESC, serial LIMIT ?");
-    pag_q_text(&q, device);
-    pag_q_text(&q, device);
+                                  "AND (? = '' OR product_id = ?) ORDER BY issued_ms DESC, serial LIMIT ?");
+    pag_q_text(&q, f->device);
+    pag_q_text(&q, f->device);
+    pag_q_text(&q, f->product);
+    pag_q_text(&q, f->product);
     pag_q_int(&q, limit);
     return cert_rows(&q, arena, list, n);
 }

@@ -140,6 +140,45 @@ static void reach_counts_who_updates_and_says_why_others_do_not(void **state)
     assert_string_equal(reach.blocked[0].example, "aabbccddee00");
 }
 
+/* What is read of one device is let go before the next: a fleet does not have to fit a request's arena. */
+static void reach_of_many_devices_with_a_history_needs_little_memory(void **state)
+{
+    enum { FLEET = 60 };
+    struct fixture *f = *state;
+    struct pag_release_image image;
+    struct pag_reach reach;
+    char id[PAG_ID_TEXT];
+    fixture_release(f, "1.0.0", 1, &image);
+    for (int i = 0; i < FLEET; i++) {
+        char device[16];
+        struct pag_check_reply reply;
+        (void)snprintf(device, sizeof device, "aabbccddee%02d", i);
+        struct pag_check_in in = { .protocol = PAG_PROTOCOL_HTTP_UPDATE,
+                                   .proof = PAG_PROOF_SAID,
+                                   .device = device,
+                                   .product = "meter" };
+        in.facts.slot_bytes = (struct pag_fact_u32){ PAG_SAID, 1 << 20 };
+        pag_app_check_in(fixture_call(f), &in, &reply);
+        assert_int_equal(fixture_wait(f), PAG_OK);
+        assert_true(reply.action_id != 0);
+        struct pag_transfer sent = {
+            .device = device, .action_id = reply.action_id, .version = "1.0.0", .complete = true
+        };
+        memcpy(sent.sha256, image.sha256, sizeof sent.sha256);
+        pag_app_transfer(f->thread, &sent);
+    }
+    fixture_draft(f, "2.0.0", id);
+    size_t n = fixture_image(file, 4, 2);
+    assert_int_equal(fixture_upload(f, id, "firmware", pag_span_of(file, n), &image), PAG_OK);
+    struct pag_call *call = fixture_call(f);
+    struct pag_arena *whole = call->arena;
+    call->arena = pag_arena_open(f->pool, 96 * 1024);
+    assert_int_equal(pag_app_reach(call, id, &reach), PAG_OK);
+    pag_arena_close(call->arena);
+    call->arena = whole;
+    assert_int_equal(reach.total, FLEET);
+}
+
 static void token_of_one_product_does_not_see_another(void **state)
 {
     struct fixture *f = *state;
@@ -202,6 +241,7 @@ int main(void)
         TEST(release_without_firmware_or_below_the_newest_is_refused),
         TEST(version_exists_only_once),
         TEST(reach_counts_who_updates_and_says_why_others_do_not),
+        TEST(reach_of_many_devices_with_a_history_needs_little_memory),
         TEST(token_of_one_product_does_not_see_another),
         TEST(deleted_and_expired_tokens_are_refused),
         TEST(private_key_is_not_stored),
