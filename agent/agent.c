@@ -215,6 +215,7 @@ enum pag_err pag_agent_init(struct pag_agent *agent, const struct pag_port *port
     a->last_report = UINT8_MAX;
     a->now_ms = port->now_ms(port->ctx);
     a->boot_ms = a->now_ms;
+    a->trial_ms = pag_in_ms(settings->trial_s);
     a->contact_ms = a->now_ms;
     a->token_ms = a->now_ms;
     a->status_ms = a->now_ms;
@@ -257,6 +258,7 @@ uint32_t pag_agent_step(struct pag_agent *agent)
         a->port->feed_watchdog(a->port->ctx);
     }
     run_hooks(a);
+    pag_in_watch_trial(a);
     uint32_t session_ms = pag_in_session(a);
     uint32_t ms = states[a->state](a);
     uint32_t took_ms = a->port->now_ms(a->port->ctx) - a->now_ms;

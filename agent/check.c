@@ -42,8 +42,6 @@ static enum pag_err settle_journal(struct pag_inner *a)
         return checkpoint(a); /* first start of a new device, or both sectors lost */
     }
     const struct pag_journal_record *last = &a->j.last;
-    a->trial = last->type == PAG_JOURNAL_TRY && last->slot == a->slot && last->count > 0;
-    a->try_n = a->trial ? last->count : 0;
     if (a->trial) {
         return PAG_OK;
     }
@@ -59,6 +57,16 @@ static enum pag_err settle_journal(struct pag_inner *a)
         return checkpoint(a);
     }
     return PAG_OK;
+}
+
+static void learn_trial(struct pag_inner *a)
+{
+    const struct pag_journal_record *last = &a->j.last;
+    a->trial = a->j.any && last->type == PAG_JOURNAL_TRY && last->slot == a->slot && last->count > 0;
+    a->try_n = a->trial ? last->count : 0;
+    if (a->trial && last->aux != 0) {
+        a->trial_ms = pag_in_ms(last->aux);
+    }
 }
 
 static void learn_trust(struct pag_inner *a)
@@ -77,6 +85,7 @@ uint32_t pag_in_state_start(struct pag_inner *a)
     a->slot = a->port->running_slot(a->port->ctx) != 0 ? 1 : 0;
     enum pag_err err = pag_boot_journal(a->port, &a->jflash, &a->j);
     if (err == PAG_OK) {
+        learn_trial(a); /* before anything that may fail: its deadline must bind */
         err = pag_in_identity_load(a);
     }
     if (err != PAG_OK) {

@@ -1,6 +1,9 @@
 #include "agent/inner.h"
 #include "core/bytes.h"
 
+/* A whole exchange but a stream, which has its own pace: so many times the longest silence. */
+enum { WHOLE_FACTOR = 4 };
+
 bool pag_in_tail_free(const struct pag_inner *a)
 {
     if (a->x.phase == PAG_IN_X_DONE || a->state == PAG_AGENT_ENROLL) {
@@ -26,7 +29,7 @@ enum pag_err pag_in_ask(struct pag_inner *a, const struct pag_in_request *r)
         .body = r->body,
     };
     enum pag_err err = pag_httpc_request_put(&out, &q);
-    a->x = (struct pag_in_exchange){ .stream = r->stream, .since_ms = a->now_ms };
+    a->x = (struct pag_in_exchange){ .stream = r->stream, .since_ms = a->now_ms, .begun_ms = a->now_ms };
     if (err != PAG_OK) {
         return err;
     }
@@ -121,7 +124,9 @@ enum pag_err pag_in_answer(struct pag_inner *a)
 {
     bool reused = a->http.used;
     enum pag_err err = advance(a);
-    if (err == PAG_E_AGAIN && pag_in_passed(a, a->x.since_ms, pag_in_ms(a->set->io_timeout_s))) {
+    uint32_t silence_ms = pag_in_ms(a->set->io_timeout_s);
+    if (err == PAG_E_AGAIN && (pag_in_passed(a, a->x.since_ms, silence_ms) ||
+                               pag_in_passed(a, a->x.begun_ms, WHOLE_FACTOR * silence_ms))) {
         err = PAG_E_TIMEOUT;
     }
     if (err == PAG_OK || err == PAG_E_AGAIN) {

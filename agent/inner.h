@@ -44,6 +44,7 @@ struct pag_in_exchange {
     bool stream;   /* the caller reads the body */
     bool retried;
     uint32_t since_ms; /* last progress */
+    uint32_t begun_ms;
     uint32_t request_n;
     uint32_t body_n;
     struct pag_httpc_reply reply;
@@ -116,6 +117,7 @@ struct __attribute__((may_alias)) pag_inner {
     uint8_t seen_at;
 
     uint32_t now_ms, boot_ms;
+    uint32_t trial_ms; /* deadline of the trial after boot_ms */
     uint32_t due_ms, due_after; /* next check: due_after ms after due_ms */
     uint32_t contact_ms;        /* server last answered */
     uint32_t token_ms;          /* last valid token in this power-up (or boot) */
@@ -246,6 +248,10 @@ uint32_t pag_in_state_trial(struct pag_inner *a);
 uint32_t pag_in_state_confirm(struct pag_inner *a);
 uint32_t pag_in_state_revert(struct pag_inner *a);
 uint32_t pag_in_state_reboot(struct pag_inner *a);
+
+/* ---- trial.c ---- */
+/* Ends a trial whose deadline has passed, whatever the agent is doing. */
+void pag_in_watch_trial(struct pag_inner *a);
 
 /* ---- report.c ---- */
 /* At start, once the journal stands as this power-up has found or settled it. */

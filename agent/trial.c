@@ -14,19 +14,31 @@ static struct pag_journal_record record_of(const struct pag_inner *a, enum pag_j
     return r;
 }
 
+/* ---- the deadline: while running, not over power-off: three tries cover those ---- */
+
+void pag_in_watch_trial(struct pag_inner *a)
+{
+    /* Without a journal nobody knows whether this is a trial: the loader looks again. */
+    bool unread = a->state == PAG_AGENT_START;
+    bool ending = a->state == PAG_AGENT_REVERT || a->state == PAG_AGENT_REBOOT;
+    if ((!a->trial && !unread) || ending || !pag_in_passed(a, a->boot_ms, a->trial_ms)) {
+        return;
+    }
+    /* Once CONFIRM stands there is no way back; what is missing the loader writes. */
+    if (!a->trial || (a->state == PAG_AGENT_CONFIRM && a->arm_phase > 0)) {
+        pag_in_enter(a, PAG_AGENT_REBOOT);
+        return;
+    }
+    a->revert_reason = PAG_JOURNAL_DEADLINE;
+    pag_in_enter(a, PAG_AGENT_REVERT);
+}
+
 /* ---- TRIAL ---- */
 
 uint32_t pag_in_state_trial(struct pag_inner *a)
 {
-    uint32_t deadline_s = a->j.last.aux != 0 ? a->j.last.aux : a->set->trial_s;
     enum pag_health health = PAG_HEALTH_UNKNOWN;
     a->entered = false;
-    /* While running, not over power-off: three tries cover those. */
-    if (pag_in_passed(a, a->boot_ms, pag_in_ms(deadline_s))) {
-        a->revert_reason = PAG_JOURNAL_DEADLINE;
-        pag_in_enter(a, PAG_AGENT_REVERT);
-        return 0;
-    }
     bool asks = a->hooks != NULL && a->hooks->self_test != NULL;
     if (a->contacted) {
         health = asks ? a->hooks->self_test(a->hooks_ctx) : PAG_HEALTH_PASS;
@@ -86,6 +98,8 @@ uint32_t pag_in_state_confirm(struct pag_inner *a)
 uint32_t pag_in_state_revert(struct pag_inner *a)
 {
     struct pag_journal_record r = record_of(a, PAG_JOURNAL_REVERT, 0, a->revert_reason);
+    r.sequence = a->j.last.sequence; /* of TRY: the slot may not have been read yet */
+    memcpy(r.digest, a->j.last.digest, sizeof r.digest);
     a->entered = false;
     pag_in_log(a, "agent.revert", NULL, a->revert_reason);
     /* Without the record the reset uses up a try; after three the loader goes back by itself. */
