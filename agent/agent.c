@@ -3,7 +3,7 @@
 #include "core/bytes.h"
 #include "core/mem.h"
 
-enum { SECTOR_MAX = 4096, STEP_MAX_MS = 1000, DAYS20_S = 1728000 };
+enum { SECTOR_MAX = 4096, STEP_MAX_MS = 1000, DAYS20_S = 1728000, LONELY_KEEP_S = 600 };
 
 static const char *const words[PAG_AGENT_STATE_COUNT] = {
     "start", "enroll", "idle",  "poll",    "trust",  "manifest", "fetch",  "verify",
@@ -166,6 +166,11 @@ enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record 
     return err == PAG_OK ? err : pag_in_fail(a, err, "journal cannot be written");
 }
 
+bool pag_in_may_reboot(const struct pag_inner *a)
+{
+    return a->hooks == NULL || a->hooks->may_update == NULL || a->hooks->may_update(a->hooks_ctx);
+}
+
 uint8_t pag_in_progress(const struct pag_in_target *t)
 {
     uint32_t hundredth = t->size / 100; /* in 32 bits: no device needs a 64-bit division for this */
@@ -247,6 +252,24 @@ static void run_hooks(struct pag_inner *a)
     }
 }
 
+/* Nobody has answered for long: a reset may help, in every state but those that write what boots. */
+static void watch_loneliness(struct pag_inner *a)
+{
+    bool writing = a->state == PAG_AGENT_VERIFY || a->state == PAG_AGENT_ARM ||
+                   a->state == PAG_AGENT_CONFIRM || a->state == PAG_AGENT_REVERT ||
+                   a->state == PAG_AGENT_REBOOT;
+    if (a->set->lonely_reboot_s == 0 || writing ||
+        !pag_in_passed(a, a->contact_ms, pag_in_ms(a->set->lonely_reboot_s)) || !pag_in_may_reboot(a)) {
+        return;
+    }
+    pag_in_log(a, "agent.lonely", NULL, 0);
+    pag_in_forget(a, false);
+    if (a->state != PAG_AGENT_START) {
+        pag_in_identity_keep_time(a, LONELY_KEEP_S);
+    }
+    pag_in_enter(a, PAG_AGENT_REBOOT);
+}
+
 uint32_t pag_agent_step(struct pag_agent *agent)
 {
     struct pag_inner *a = inner(agent);
@@ -259,6 +282,7 @@ uint32_t pag_agent_step(struct pag_agent *agent)
     }
     run_hooks(a);
     pag_in_watch_trial(a);
+    watch_loneliness(a);
     uint32_t session_ms = pag_in_session(a);
     uint32_t ms = states[a->state](a);
     uint32_t took_ms = a->port->now_ms(a->port->ctx) - a->now_ms;

@@ -4,7 +4,7 @@
 #include "core/manifest.h"
 #include "core/mem.h"
 
-enum { POLL_MS = 20, CAP_RANGE = 1, SETS_MAX = 64 };
+enum { POLL_MS = 20, CAP_RANGE = 1, SETS_MAX = 64, KEEP_TIME_S = 86400 };
 
 /* ---- START ---- */
 
@@ -141,15 +141,10 @@ uint32_t pag_in_state_idle(struct pag_inner *a)
         pag_in_forget(a, false); /* an idle device holds one connection: MQTT */
         a->target.has = false;
         a->target.fill = 0;
-        pag_in_identity_keep_time(a);
+        pag_in_identity_keep_time(a, KEEP_TIME_S);
     }
     watch_time(a);
-    if (a->reboot_wanted && !a->result.has) {
-        pag_in_enter(a, PAG_AGENT_REBOOT);
-        return 0;
-    }
-    if (a->set->lonely_reboot_s > 0 && pag_in_passed(a, a->contact_ms, pag_in_ms(a->set->lonely_reboot_s))) {
-        pag_in_log(a, "agent.lonely", NULL, 0);
+    if (a->reboot_wanted && !a->result.has && pag_in_may_reboot(a)) {
         pag_in_enter(a, PAG_AGENT_REBOOT);
         return 0;
     }

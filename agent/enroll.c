@@ -17,7 +17,7 @@ static struct pag_span kept(const struct pag_inner *a, uint32_t at)
     return pag_span_of(a->scratch + at + 4, pag_u16le(a->scratch + at));
 }
 
-/* Key of an enrolment that was cut; PAG_OK with key->n 0: there is none. */
+/* Key of an enrolment that was cut or is to be done again; PAG_OK with key->n 0: there is none. */
 static enum pag_err pending_key(struct pag_inner *a, struct pag_buf *key)
 {
     struct pag_in_identity in = { 0 };
@@ -25,8 +25,9 @@ static enum pag_err pending_key(struct pag_inner *a, struct pag_buf *key)
     if (!a->config_twin.has) {
         return PAG_OK;
     }
+    /* A record that cannot be read may hold the key that the claim was spent on: never write over it. */
     enum pag_err err = pag_in_identity_get(a, &record, &in);
-    return err == PAG_OK && in.certificate.n == 0 ? pag_buf_put(key, in.key) : PAG_OK;
+    return err == PAG_OK ? pag_buf_put(key, in.key) : err;
 }
 
 static enum pag_err keep_key(struct pag_inner *a, struct pag_span key)
@@ -83,6 +84,11 @@ static enum pag_err keep(struct pag_inner *a)
     }
     if (!pag_span_eq(m.product, pag_span_of(a->set->product, sizeof a->set->product))) {
         return PAG_E_PRODUCT;
+    }
+    if (m.mqtt_host.n > PAG_HOST_MAX) { /* the certificate counts; the broker is looked for at the server */
+        pag_in_log(a, "agent.broker_ignored", "name too long", (int64_t)m.mqtt_host.n);
+        m.mqtt_host.n = 0;
+        m.mqtt_port = 0;
     }
     /* The record is put together behind the reply, which is at most half of what is left. */
     struct pag_in_identity in = {

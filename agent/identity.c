@@ -8,7 +8,7 @@
  * port, 6 clock floor, 7 server time of the last freshness token.
  */
 enum { KEY_ID = 1, KEY_CERT, KEY_KEY, KEY_MQTT_HOST, KEY_MQTT_PORT, KEY_FLOOR, KEY_TOKEN, KEYS = KEY_TOKEN };
-enum { CERT_MAX = 1400, DAY_S = 86400 };
+enum { NAME_MAX = 255, CERT_MAX = 1400 };
 
 static enum pag_err get_member(struct pag_cbor_reader *r, uint64_t key, struct pag_in_identity *out)
 {
@@ -22,7 +22,9 @@ static enum pag_err get_member(struct pag_cbor_reader *r, uint64_t key, struct p
     case KEY_KEY:
         return pag_cbor_get_bytes(r, 0, PAG_IN_KEY_MAX, &out->key);
     case KEY_MQTT_HOST:
-        return pag_cbor_get_text(r, 0, PAG_HOST_MAX, &out->mqtt_host);
+        err = pag_cbor_get_text(r, 0, NAME_MAX, &out->mqtt_host);
+        out->mqtt_host.n = out->mqtt_host.n <= PAG_HOST_MAX ? out->mqtt_host.n : 0;
+        return err;
     case KEY_MQTT_PORT:
         err = pag_cbor_get_uint(r, UINT16_MAX, &v);
         out->mqtt_port = (uint16_t)v;
@@ -95,7 +97,11 @@ enum pag_err pag_in_identity_load(struct pag_inner *a)
     (void)pag_text_copy(a->id, sizeof a->id, pag_span_str(own));
     (void)pag_text_copy(a->mqtt_host, sizeof a->mqtt_host, pag_span_str(a->set->host));
     a->mqtt_port = 8883;
-    if (a->config_twin.has && pag_in_identity_get(a, &buf, &in) == PAG_OK) {
+    err = a->config_twin.has ? pag_in_identity_get(a, &buf, &in) : PAG_E_NOT_FOUND;
+    if (a->config_twin.has && err != PAG_OK) { /* whole a moment ago: one wrong read */
+        err = pag_in_identity_get(a, &buf, &in);
+    }
+    if (err == PAG_OK) {
         a->floor_s = in.floor_s;
         a->saved_floor_s = in.floor_s;
         a->token_s = in.token_s;
@@ -119,11 +125,11 @@ enum pag_err pag_in_identity_load(struct pag_inner *a)
     return PAG_OK;
 }
 
-void pag_in_identity_keep_time(struct pag_inner *a)
+void pag_in_identity_keep_time(struct pag_inner *a, uint32_t step_s)
 {
     struct pag_in_identity in = { 0 };
     uint64_t floor_s = pag_in_floor(a);
-    if (floor_s < a->saved_floor_s + DAY_S) {
+    if (floor_s <= a->saved_floor_s || floor_s - a->saved_floor_s < step_s) {
         return;
     }
     struct pag_buf from = pag_in_scratch(a, 0, PAG_IN_TAIL);

@@ -117,7 +117,7 @@ struct __attribute__((may_alias)) pag_inner {
     uint8_t seen_at;
 
     uint32_t now_ms, boot_ms;
-    uint32_t trial_ms; /* deadline of the trial after boot_ms */
+    uint32_t trial_ms;          /* deadline of the trial after boot_ms */
     uint32_t due_ms, due_after; /* next check: due_after ms after due_ms */
     uint32_t contact_ms;        /* server last answered */
     uint32_t token_ms;          /* last valid token in this power-up (or boot) */
@@ -190,6 +190,8 @@ uint64_t pag_in_floor(const struct pag_inner *a);
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 /* Appends to the journal what is said of the slot's image; epoch 0: the floor stays. */
 enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record *r);
+/* Does the application let us reboot now? Not asked when a trial ends. */
+bool pag_in_may_reboot(const struct pag_inner *a);
 uint8_t pag_in_progress(const struct pag_in_target *t); /* percent written, 100 only at the end */
 uint8_t pag_in_boot_state(const struct pag_inner *a);   /* 0 confirmed, 1 on trial, 2 came back */
 struct pag_buf pag_in_scratch(const struct pag_inner *a, uint32_t from, uint32_t n);
@@ -228,8 +230,8 @@ enum pag_err pag_in_identity_get(const struct pag_inner *a, struct pag_buf *buf,
 enum pag_err pag_in_identity_put(struct pag_inner *a, const struct pag_in_identity *in, struct pag_buf *buf);
 /* Takes what is in the record into the agent, at start. */
 enum pag_err pag_in_identity_load(struct pag_inner *a);
-/* Writes floor and token time anew, at most once a day. Needs scratch free. */
-void pag_in_identity_keep_time(struct pag_inner *a);
+/* Writes floor and token time anew when the floor has risen by step_s. Needs scratch free. */
+void pag_in_identity_keep_time(struct pag_inner *a, uint32_t step_s);
 /* What a connection is opened with; certificate and key are read into the tail of scratch. */
 enum pag_err pag_in_trust_of(struct pag_inner *a, struct pag_net_trust *out);
 

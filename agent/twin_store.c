@@ -72,6 +72,9 @@ enum pag_err pag_twin_open(struct pag_twin *t, const struct pag_port *port, enum
         uint8_t i = (uint8_t)n;
         struct head h;
         enum pag_err err = check_sector(t, i, chunk, &h);
+        if (err != PAG_OK) { /* believed only when repeated: one wrong read must cost no identity */
+            err = check_sector(t, i, chunk, &h);
+        }
         if (err == PAG_OK && (!t->has || (int32_t)(h.seq - t->seq) > 0)) {
             t->has = true;
             t->sector = i;

@@ -74,6 +74,7 @@ struct fake_server {
     uint8_t claimed[PAG_SHA256_BYTES];
     bool claim_used;
     uint32_t enrolled, turned_away;
+    const char *broker; /* told to who enrols; NULL: none */
 };
 
 struct fake {

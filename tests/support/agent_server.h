@@ -137,7 +137,7 @@ static inline void fake_on_enroll(struct fake *f, struct pag_span body)
 {
     struct pag_native_enroll m;
     struct fake_server *s = &f->srv;
-    uint8_t reply[256];
+    uint8_t reply[512];
     struct pag_buf out = { reply, 0, sizeof reply };
     if (pag_native_enroll_get(body, &m) != PAG_OK || m.csr.n != sizeof s->claimed) {
         abort();
@@ -152,7 +152,8 @@ static inline void fake_on_enroll(struct fake *f, struct pag_span body)
     struct pag_native_enrolled e = { .device_id = pag_span_str("enrolled-1"),
                                      .certificate = m.csr,
                                      .issuer = m.csr,
-                                     .product = pag_span_of(f->set.product, sizeof f->set.product) };
+                                     .product = pag_span_of(f->set.product, sizeof f->set.product),
+                                     .mqtt_host = pag_span_str(s->broker) };
     if (pag_native_enrolled_put(&out, &e) != PAG_OK) {
         abort();
     }
