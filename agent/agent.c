@@ -3,7 +3,7 @@
 #include "core/bytes.h"
 #include "core/mem.h"
 
-enum { SECTOR_MAX = 4096, STEP_MAX_MS = 1000, DAYS20_S = 1728000, LONELY_KEEP_S = 600 };
+enum { SECTOR_MAX = 4096, STEP_MAX_MS = 1000, DAYS20_S = 1728000, LONELY_KEEP_S = 600, TRIAL_WAIT_S = 30 };
 
 static const char *const words[PAG_AGENT_STATE_COUNT] = {
     "start", "enroll", "idle",  "poll",    "trust",  "manifest", "fetch",  "verify",
@@ -97,7 +97,7 @@ void pag_in_due(struct pag_inner *a, uint32_t ms)
 void pag_in_back_off(struct pag_inner *a)
 {
     uint32_t s = a->trial ? 1 : a->set->backoff_min_s;
-    uint32_t max_s = a->trial ? 30 : a->set->backoff_max_s;
+    uint32_t max_s = a->trial ? TRIAL_WAIT_S : a->set->backoff_max_s;
     for (uint8_t i = 0; i < a->fails && s < max_s; i++) {
         s = s > DAYS20_S / 2 ? DAYS20_S : s * 2;
     }
@@ -107,6 +107,9 @@ void pag_in_back_off(struct pag_inner *a)
     }
     uint32_t ms = pag_in_ms(s);
     ms = ms / 2 + pag_in_random(a, ms / 2 + 1);
+    /* A busy server must not hold a good image on trial until its deadline. */
+    uint32_t most_s = a->trial ? TRIAL_WAIT_S : UINT32_MAX;
+    a->retry_after_s = a->retry_after_s < most_s ? a->retry_after_s : most_s;
     if (a->retry_after_s > 0 && pag_in_ms(a->retry_after_s) > ms) {
         ms = pag_in_ms(a->retry_after_s) + pag_in_random(a, 1000);
     }

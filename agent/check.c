@@ -386,6 +386,7 @@ static void aim(struct pag_inner *a, const struct offer *o, const struct pag_man
 {
     struct pag_in_target *t = &a->target;
     memset(t, 0, sizeof *t);
+    a->cancel = false; /* of another action */
     t->has = true;
     t->action_id = o->action_id;
     t->size = m->size;

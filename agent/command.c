@@ -24,10 +24,17 @@ static bool expired(const struct pag_inner *a, const struct pag_native_command *
     return c->expires_at != 0 && now_s > c->expires_at;
 }
 
+/* Is an image being brought in that may still be called off? */
+static bool under_way(const struct pag_inner *a)
+{
+    uint8_t s = a->state == PAG_AGENT_REPORT ? a->after : a->state;
+    return a->target.has && (s == PAG_AGENT_FETCH || s == PAG_AGENT_VERIFY || s == PAG_AGENT_ARM);
+}
+
 static enum pag_err cancel(struct pag_inner *a, struct pag_span arg)
 {
     uint32_t id = 0;
-    if (pag_parse_u32(arg, &id) != PAG_OK || !a->target.has || id != a->target.action_id) {
+    if (pag_parse_u32(arg, &id) != PAG_OK || !under_way(a) || id != a->target.action_id) {
         return PAG_E_NOT_FOUND;
     }
     a->cancel = true; /* FETCH, VERIFY and ARM look before each step */

@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 
+#include "agent/inner.h"
+#include "agent/twin_store.h"
 #include "tests/support/agent_fake.h"
 
 enum { OLD_N = 9000, NEW_N = 80001 };
@@ -134,6 +136,143 @@ static void an_answer_that_dribbles_has_an_end(void **state)
     assert_int_equal(status(f).last_error, PAG_E_TIMEOUT);
 }
 
+static void a_broker_name_too_long_costs_no_claim(void **state)
+{
+    struct fake *f = *state;
+    enrolling(f);
+    f->srv.broker = "a-broker-in-a-very-long-domain.with-many-labels.in-a-cluster.somewhere.example.com";
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    assert_true(status(f).enrolled);
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    assert_true(status(f).enrolled);
+    assert_int_equal(f->srv.enrolled, 1);
+    assert_int_equal(f->keys_made, 1);
+}
+
+static void no_key_is_made_over_a_record_that_is_not_understood(void **state)
+{
+    struct fake *f = *state;
+    static const uint8_t other[] = { 0x61, 'x' };
+    struct pag_twin t;
+    uint8_t room[64];
+    struct pag_buf chunk = { room, 0, sizeof room };
+    enrolling(f);
+    assert_int_equal(pag_twin_open(&t, &f->port, PAG_AREA_CONFIG, chunk), PAG_OK);
+    assert_int_equal(pag_twin_write(&t, pag_span_of(other, sizeof other), chunk), PAG_OK);
+    static uint8_t before[2 * FAKE_SECTOR];
+    memcpy(before, f->area[PAG_AREA_CONFIG], sizeof before);
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    assert_int_equal(f->keys_made, 0);
+    assert_int_equal(f->srv.enrolled, 0);
+    assert_memory_equal(f->area[PAG_AREA_CONFIG], before, sizeof before);
+}
+
+/* One bit once, in the wrong_reads-th read of the identity's content. */
+static enum pag_err misread(void *ctx, enum pag_area area, uint32_t off, uint8_t *out, uint32_t n)
+{
+    enum pag_err err = fake_read(ctx, area, off, out, n);
+    if (area == PAG_AREA_CONFIG && n > 16 && wrong_reads > 0 && --wrong_reads == 0) {
+        out[3] ^= 1;
+    }
+    return err;
+}
+
+static void one_wrong_read_costs_no_identity(void **state)
+{
+    struct fake *f = *state;
+    enrolling(f);
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    f->port.flash.read = misread;
+    for (unsigned i = 1; i < 5; i++) {
+        wrong_reads = i;
+        assert_true(fake_boot(f));
+        fake_run(f, 20);
+        assert_true(status(f).enrolled);
+    }
+    assert_int_equal(f->srv.enrolled, 1);
+}
+
+static void a_device_that_cannot_enrol_reboots_when_lonely(void **state)
+{
+    struct fake *f = *state;
+    enrolling(f);
+    f->srv.status = 410;
+    assert_true(fake_boot(f));
+    fake_run(f, 86400 + 60);
+    assert_true(f->rebooted);
+}
+
+static void a_busy_server_does_not_make_a_good_image_go_back(void **state)
+{
+    struct fake *f = *state;
+    onto_trial(f);
+    f->srv.status = 503;
+    f->srv.retry_after_s = 900;
+    f->srv.status_times = 3;
+    fake_run(f, 300);
+    assert_false(f->rebooted);
+    assert_false(status(f).on_trial);
+    assert_int_equal(f->slot, 1);
+}
+
+static void cancel(struct fake *f, uint32_t action_id)
+{
+    struct pag_native_command c = { .kind = PAG_COMMAND_CANCEL, .id = action_id };
+    uint8_t arg[10];
+    struct pag_buf text = { arg, 0, sizeof arg };
+    struct pag_buf b = { f->srv.commands, 0, sizeof f->srv.commands };
+    assert_int_equal(pag_buf_put_dec(&text, action_id), PAG_OK);
+    c.arg = pag_buf_span(&text);
+    assert_int_equal(pag_native_command_put(&b, &c), PAG_OK);
+    f->srv.commands_n = b.n;
+    struct pag_native_command got;
+    assert_int_equal(pag_native_command_get(pag_span_of(b.p, b.n), &got), PAG_OK);
+    f->srv.commands_n = 0;
+    pag_in_command((struct pag_inner *)f->agent.opaque, &got);
+}
+
+static void step_to(struct fake *f, enum pag_agent_state s)
+{
+    for (int i = 0; i < 100000 && status(f).state != s; i++) {
+        f->now_ms += pag_agent_step(&f->agent);
+    }
+    assert_int_equal(status(f).state, s);
+}
+
+static void a_cancel_of_what_was_refused_does_not_hit_the_next(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 1, NULL); /* too old: refused */
+    f->srv.action_id = 70;
+    assert_true(fake_boot(f));
+    step_to(f, PAG_AGENT_REPORT);
+    cancel(f, 70);
+    assert_int_equal(((struct pag_inner *)f->agent.opaque)->result.code, PAG_E_NOT_FOUND);
+    fake_run(f, 10);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.states = 0;
+    fake_run(f, 300);
+    assert_true(f->rebooted);
+    assert_int_equal(f->srv.states >> PAG_REPORT_CANCELLED & 1U, 0);
+}
+
+static void a_cancel_stops_its_own_download(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_true(fake_boot(f));
+    step_to(f, PAG_AGENT_FETCH);
+    cancel(f, 77);
+    f->srv.offering = false;
+    fake_run(f, 300);
+    assert_false(f->rebooted);
+    assert_int_equal(f->srv.states >> PAG_REPORT_CANCELLED & 1U, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +280,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_trial_that_does_not_find_its_identity_ends, device, gone),
         cmocka_unit_test_setup_teardown(a_trial_on_a_server_that_dribbles_ends, device, gone),
         cmocka_unit_test_setup_teardown(an_answer_that_dribbles_has_an_end, device, gone),
+        cmocka_unit_test_setup_teardown(a_broker_name_too_long_costs_no_claim, device, gone),
+        cmocka_unit_test_setup_teardown(no_key_is_made_over_a_record_that_is_not_understood, device, gone),
+        cmocka_unit_test_setup_teardown(one_wrong_read_costs_no_identity, device, gone),
+        cmocka_unit_test_setup_teardown(a_device_that_cannot_enrol_reboots_when_lonely, device, gone),
+        cmocka_unit_test_setup_teardown(a_busy_server_does_not_make_a_good_image_go_back, device, gone),
+        cmocka_unit_test_setup_teardown(a_cancel_of_what_was_refused_does_not_hit_the_next, device, gone),
+        cmocka_unit_test_setup_teardown(a_cancel_stops_its_own_download, device, gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
