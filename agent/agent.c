@@ -4,6 +4,7 @@
 #include "core/mem.h"
 
 enum { SECTOR_MAX = 4096, STEP_MAX_MS = 1000, DAYS20_S = 1728000, LONELY_KEEP_S = 600, TRIAL_WAIT_S = 30 };
+enum { YEARS20_S = 631152000, BUILT_AFTER_S = 1750000000 /* for images that do not say */ };
 
 static const char *const words[PAG_AGENT_STATE_COUNT] = {
     "start", "enroll", "idle",  "poll",    "trust",  "manifest", "fetch",  "verify",
@@ -152,11 +153,20 @@ enum pag_err pag_in_trigger(struct pag_inner *a, uint32_t jitter_ms)
 
 uint64_t pag_in_floor(const struct pag_inner *a)
 {
-    return a->floor_s == 0 ? 0 : a->floor_s + (a->now_ms - a->floor_ms) / 1000;
+    uint64_t max_s = pag_in_floor_max(a);
+    uint64_t now_s = a->floor_s + (a->now_ms - a->floor_ms) / 1000;
+    return a->floor_s == 0 ? 0 : now_s < max_s ? now_s : max_s;
+}
+
+uint64_t pag_in_floor_max(const struct pag_inner *a)
+{
+    return (a->set->build_time > 0 ? a->set->build_time : (uint64_t)BUILT_AFTER_S) + YEARS20_S;
 }
 
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s)
 {
+    uint64_t max_s = pag_in_floor_max(a);
+    unix_s = unix_s < max_s ? unix_s : max_s;
     if (unix_s > pag_in_floor(a)) {
         a->floor_s = unix_s;
         a->floor_ms = a->now_ms;

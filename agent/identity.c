@@ -102,8 +102,8 @@ enum pag_err pag_in_identity_load(struct pag_inner *a)
         err = pag_in_identity_get(a, &buf, &in);
     }
     if (err == PAG_OK) {
-        a->floor_s = in.floor_s;
-        a->saved_floor_s = in.floor_s;
+        a->floor_s = in.floor_s < pag_in_floor_max(a) ? in.floor_s : pag_in_floor_max(a);
+        a->saved_floor_s = a->floor_s;
         a->token_s = in.token_s;
         a->has_record = in.certificate.n > 0 && in.key.n > 0 && pag_device_id_ok(in.id);
     }

@@ -79,6 +79,7 @@ struct pag_in_target {
     uint8_t stalls;    /* failures in a row without progress */
     uint8_t shown_pct;
     bool started;
+    bool claimed; /* the other slot is this image's: record written, seal gone */
     uint32_t start_ms, rate_ms, rate_bytes, wait_ms, wait_since;
 };
 
@@ -127,7 +128,9 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t status_ms;
     uint32_t up_ms;       /* MQTT: connected since */
     uint32_t loop_max_ms; /* longest step since the last status */
-    uint32_t poll_s;      /* from the server, 0 = settings */
+    uint32_t fresh_ms;    /* begin of the day in which new images are counted */
+    uint8_t fresh_n;
+    uint32_t poll_s; /* from the server, 0 = settings */
     uint32_t retry_after_s;
     uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
@@ -186,6 +189,8 @@ void pag_in_contact(struct pag_inner *a); /* the server has answered */
 /* A hint from outside: obeyed once per gap, after jitter ms at most. PAG_E_LIMIT. */
 enum pag_err pag_in_trigger(struct pag_inner *a, uint32_t jitter_ms);
 /* Best lower bound of the time, Unix s, 0 unknown; and raising it by something signed. */
+/* A wrong word of time must not lock out for ever: never above this, 20 years after the image was built. */
+uint64_t pag_in_floor_max(const struct pag_inner *a);
 uint64_t pag_in_floor(const struct pag_inner *a);
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 /* Appends to the journal what is said of the slot's image; epoch 0: the floor stays. */
