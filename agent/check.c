@@ -4,7 +4,7 @@
 #include "core/manifest.h"
 #include "core/mem.h"
 
-enum { POLL_MS = 20, CAP_RANGE = 1, SETS_MAX = 64, KEEP_TIME_S = 86400 };
+enum { POLL_MS = 20, CAP_RANGE = 1, SETS_MAX = 64, KEEP_TIME_S = 86400, POLL_MIN_S = 5, NEW_IMAGES_MAX = 8 };
 
 /* ---- START ---- */
 
@@ -115,9 +115,10 @@ static void watch_time(struct pag_inner *a)
 {
     uint32_t window_ms = pag_in_ms(a->set->fresh_window_s);
     uint64_t unix_s = a->port->now_unix_s != NULL ? a->port->now_unix_s(a->port->ctx) : 0;
+    /* the floor is kept over resets: a frozen device without a clock notices too */
+    uint64_t now_s = unix_s > pag_in_floor(a) ? unix_s : pag_in_floor(a);
     bool late = pag_in_passed(a, a->token_ms, window_ms);
-    bool late_by_clock =
-        a->token_s > 0 && unix_s > a->token_s && unix_s - a->token_s > a->set->fresh_window_s;
+    bool late_by_clock = a->token_s > 0 && now_s > a->token_s && now_s - a->token_s > a->set->fresh_window_s;
     if ((late || late_by_clock) && !a->stale) {
         a->stale = true;
         pag_in_log(a, "agent.stale", NULL, 0);
@@ -270,7 +271,8 @@ static enum pag_err take_offer(struct pag_inner *a, struct offer *out)
         return err;
     }
     uint32_t at = 0;
-    a->poll_s = m.poll_s;
+    uint32_t least_s = a->set->poll_s < POLL_MIN_S ? a->set->poll_s : POLL_MIN_S;
+    a->poll_s = m.poll_s > 0 && m.poll_s < least_s ? least_s : m.poll_s;
     a->trust_wanted = m.trust_version;
     for (uint8_t i = 0; i < m.command_n; i++) {
         pag_in_command(a, &m.command[i]);
@@ -375,6 +377,14 @@ static enum pag_err judge(struct pag_inner *a, const struct offer *o, const stru
     if (a->has_given_up && a->given_up_sequence == d->manifest->sequence &&
         memcmp(a->given_up, d->manifest->digest, sizeof a->given_up) == 0) {
         return pag_fail_set(why, PAG_E_LIMIT, "admit: given up after whole downloads", PAG_IN_DOWNLOADS_MAX);
+    }
+    if (pag_in_passed(a, a->fresh_ms, pag_in_ms(KEEP_TIME_S))) {
+        a->fresh_ms = a->now_ms;
+        a->fresh_n = 0;
+    }
+    if (a->fresh_n >= NEW_IMAGES_MAX &&
+        memcmp(a->j.last.digest, d->manifest->digest, sizeof a->j.last.digest) != 0) {
+        return pag_fail_set(why, PAG_E_CONDITION, "admit: enough images begun today", NEW_IMAGES_MAX);
     }
     if (a->hooks != NULL && a->hooks->may_update != NULL && !a->hooks->may_update(a->hooks_ctx)) {
         return pag_fail_set(why, PAG_E_CONDITION, "admit: the application asks to wait", 0);

@@ -70,7 +70,7 @@ static bool same_image(const struct pag_inner *a)
            r->sequence == a->target.sequence && memcmp(r->digest, a->target.digest, sizeof r->digest) == 0;
 }
 
-static enum pag_err begin(struct pag_inner *a)
+static void begin(struct pag_inner *a)
 {
     struct pag_in_target *t = &a->target;
     t->started = true;
@@ -84,12 +84,23 @@ static enum pag_err begin(struct pag_inner *a)
         t->marked = t->done;
         a->fig.resumes += t->done > 0;
     }
-    if (t->done > 0) {
-        return PAG_OK;
+    t->claimed = t->done > 0;
+}
+
+/*
+ * When the first sector has come, not before: an offer whose bytes never come costs no flash and no way back.
+ * The record first: from here on the other slot is no way back. A cut may have come between the two.
+ */
+static enum pag_err claim_slot(struct pag_inner *a)
+{
+    enum pag_err err = PAG_OK;
+    if (!same_image(a)) {
+        a->fresh_n++;
+        err = mark(a);
     }
-    /* The record first: from here on the other slot is no way back. A cut may have come between the two. */
-    enum pag_err err = same_image(a) ? PAG_OK : mark(a);
-    return err == PAG_OK ? pag_slot_unseal(a->port, other_slot(a)) : err;
+    err = err == PAG_OK ? pag_slot_unseal(a->port, other_slot(a)) : err;
+    a->target.claimed = err == PAG_OK;
+    return err;
 }
 
 static enum pag_err ask(struct pag_inner *a)
@@ -138,7 +149,10 @@ static enum pag_err write_sector(struct pag_inner *a)
     struct pag_in_target *t = &a->target;
     enum pag_area area = pag_slot_area(other_slot(a));
     memset(a->scratch + t->fill, 0xFF, SECTOR - t->fill);
-    enum pag_err err = a->port->flash.erase(a->port->ctx, area, t->done, SECTOR);
+    enum pag_err err = t->claimed ? PAG_OK : claim_slot(a);
+    if (err == PAG_OK) {
+        err = a->port->flash.erase(a->port->ctx, area, t->done, SECTOR);
+    }
     if (err == PAG_OK) {
         err = a->port->flash.program(a->port->ctx, area, t->done, pag_span_of(a->scratch, SECTOR));
     }
@@ -206,6 +220,7 @@ static enum pag_err begin_anew(struct pag_inner *a)
 {
     a->target.downloads++;
     a->target.done = 0;
+    a->target.claimed = false; /* it may have been sealed */
     return mark(a);
 }
 
@@ -270,8 +285,8 @@ uint32_t pag_in_state_fetch(struct pag_inner *a)
     if (a->cancel) {
         return cancelled(a);
     }
-    if (!t->started && begin(a) != PAG_OK) {
-        return give_up(a, PAG_E_IO, "flash does not take the image");
+    if (!t->started) {
+        begin(a);
     }
     if (t->done >= t->size) {
         pag_in_enter(a, PAG_AGENT_VERIFY);

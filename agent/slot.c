@@ -109,8 +109,30 @@ enum pag_err pag_slot_factory_put(const struct pag_slot *s, struct pag_buf *out)
     return pag_buf_put(out, pag_span_of(b, sizeof b));
 }
 
+/* Twice: a cell whose erase was cut may read blank once. */
+static bool reads_blank(const struct pag_port *port, uint8_t slot)
+{
+    uint8_t chunk[64];
+    uint32_t n = port->flash.sector_bytes;
+    for (uint32_t at = 0; at < 2 * n; at += sizeof chunk) {
+        if (port->flash.read(port->ctx, pag_slot_area(slot), seal_at(port, slot) + at % n, chunk,
+                             sizeof chunk) != PAG_OK) {
+            return false;
+        }
+        for (size_t i = 0; i < sizeof chunk; i++) {
+            if (chunk[i] != 0xFF) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 enum pag_err pag_slot_unseal(const struct pag_port *port, uint8_t slot)
 {
+    if (reads_blank(port, slot)) {
+        return PAG_OK;
+    }
     return port->flash.erase(port->ctx, pag_slot_area(slot), seal_at(port, slot), port->flash.sector_bytes);
 }
 
@@ -143,7 +165,9 @@ enum pag_err pag_slot_seal(const struct pag_port *port, uint8_t slot, uint32_t a
     pag_put_u32le(note, NOTE_MAGIC);
     pag_put_u32le(note + 4, action_id);
     pag_put_u32le(note + 8, pag_crc32(0, pag_span_of(note, 8)));
-    enum pag_err err = pag_slot_unseal(port, slot);
+    /* always erased: what is programmed now must stay */
+    enum pag_err err =
+        port->flash.erase(port->ctx, pag_slot_area(slot), seal_at(port, slot), port->flash.sector_bytes);
     if (err == PAG_OK) {
         err = port->flash.program(port->ctx, pag_slot_area(slot), seal_at(port, slot) + PAG_SLOT_NOTE_AT,
                                   pag_span_of(note, sizeof note));

@@ -47,7 +47,7 @@ enum pag_err pag_slot_factory_put(const struct pag_slot *s, struct pag_buf *out)
 /* Erases the last sector and programs note and manifest. PAG_E_IO also when reading back differs. */
 enum pag_err pag_slot_seal(const struct pag_port *port, uint8_t slot, uint32_t action_id,
                            struct pag_span manifest, struct pag_buf work);
-/* Erases the last sector: the slot holds nothing any more. */
+/* Erases the last sector unless it reads blank: the slot holds nothing any more. */
 enum pag_err pag_slot_unseal(const struct pag_port *port, uint8_t slot);
 
 /* SHA-256 over the first size bytes of a slot, in steps of one chunk. */

@@ -273,6 +273,57 @@ static void a_cancel_stops_its_own_download(void **state)
     assert_int_equal(f->srv.states >> PAG_REPORT_CANCELLED & 1U, 1);
 }
 
+static void a_word_of_the_far_future_does_not_lock_out(void **state)
+{
+    struct fake *f = *state;
+    f->set.build_time = 1750000000;
+    assert_true(fake_boot(f));
+    fake_run(f, 5);
+    struct pag_inner *a = (struct pag_inner *)f->agent.opaque;
+    pag_in_raise_floor(a, UINT64_MAX);
+    assert_in_range(pag_in_floor(a), 1750000000, 2400000000U);
+    uint64_t max_s = pag_in_floor(a);
+    f->now_ms += 1000000;
+    (void)pag_agent_step(&f->agent);
+    assert_int_equal(pag_in_floor(a), max_s);
+}
+
+static void a_frozen_device_without_a_clock_becomes_stale_over_resets(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 1, NULL); /* refused, but brings the trust set */
+    f->srv.token = true;
+    f->unix_s = 0;
+    assert_true(fake_boot(f));
+    fake_run(f, 600);
+    assert_false(status(f).stale);
+    f->down = true;
+    for (int day = 0; day < 20; day++) {
+        fake_run(f, 90000);
+        assert_true(f->rebooted);
+        f->now_ms += 10;
+        assert_true(fake_boot(f));
+    }
+    fake_run(f, 10);
+    assert_true(status(f).stale);
+}
+
+static void offers_whose_bytes_never_come_cost_no_flash(void **state)
+{
+    struct fake *f = *state;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.status = 404;
+    f->srv.status_on = "GET /v1/blob/";
+    assert_true(fake_boot(f));
+    fake_run(f, 30);
+    uint64_t before = f->ops;
+    for (uint32_t i = 0; i < 20; i++) {
+        fake_release(f, new_image, NEW_N - i % 2, 3 - i % 2, NULL);
+        fake_run(f, 60);
+    }
+    assert_in_range(f->ops - before, 0, 2); /* numbers of reports: a cell of the journal for fifteen */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +338,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_busy_server_does_not_make_a_good_image_go_back, device, gone),
         cmocka_unit_test_setup_teardown(a_cancel_of_what_was_refused_does_not_hit_the_next, device, gone),
         cmocka_unit_test_setup_teardown(a_cancel_stops_its_own_download, device, gone),
+        cmocka_unit_test_setup_teardown(a_word_of_the_far_future_does_not_lock_out, device, gone),
+        cmocka_unit_test_setup_teardown(a_frozen_device_without_a_clock_becomes_stale_over_resets, device,
+                                        gone),
+        cmocka_unit_test_setup_teardown(offers_whose_bytes_never_come_cost_no_flash, device, gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
