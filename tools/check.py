@@ -31,7 +31,7 @@ SUITES = [
     ("c tests", True, f"ctest --preset dev -j {JOBS} -V"),
     ("vectors", True, f"{PY} tests/vectors/read_vectors.py"),
     ("docs", True, f"{PY} -m pytest -q tests/docs"),
-    ("system", True, f"PAG_BUILD=build/dev {PY} -m pytest -q -x --durations=5 tests/system"),
+    ("system", True, f"PAG_BUILD=build/dev {PY} -m pytest -q --durations=5 tests/system"),
     ("tidy", False, f"python3 tools/tidy.py --build build/dev --jobs {JOBS}"),
     ("device", False, "make -s device"),
     ("demo", False, "./run --demo --exit </dev/null"),
