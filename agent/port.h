@@ -32,13 +32,14 @@ struct pag_flash {
     enum pag_err (*erase)(void *ctx, enum pag_area area, uint32_t off, uint32_t n);
     /* off and data.n multiples of 4; does not cross the area's end. */
     enum pag_err (*program)(void *ctx, enum pag_area area, uint32_t off, struct pag_span data);
+    /* Any off, any n and any alignment of out: a port whose part reads whole words copies. */
     enum pag_err (*read)(void *ctx, enum pag_area area, uint32_t off, uint8_t *out, uint32_t n);
 };
 
 /*
  * One stream connection (TCP, or TLS with the device's certificate). Non-blocking: PAG_E_AGAIN means call
  * again later. The port verifies the server against the CA of struct pag_net_trust and the host name against
- * its SAN.
+ * its SAN. Two are open at most, HTTP and MQTT: their buffers are the port's RAM.
  */
 struct pag_conn {
     void *p; /* the port's */
@@ -79,7 +80,9 @@ struct pag_port {
      * and appended to it; else that key is used again and key_der stays as it is. May take seconds. */
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
     uint8_t (*running_slot)(void *ctx); /* 0 = A, 1 = B: what the loader jumped to */
-    void (*reboot)(void *ctx); /* boots what the journal says; may return in tests and in the simulator */
+    /* Boots what the journal says; may return in tests and in the simulator. The application's may_update was
+     * asked before, except when a trial ends. */
+    void (*reboot)(void *ctx);
     void (*feed_watchdog)(void *ctx); /* may be NULL, and so may all below */
     void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
     /* figures for status, 0 when unknown */
