@@ -17,6 +17,7 @@ enum {
     CELL_OPENING = 6,
     CELL_COPY = 7,
     MISSES_MAX = 8,
+    READS_MAX = 4,
 };
 _Static_assert(CELL_FAILED + PAG_JOURNAL_FAILED_MAX == CELL_OPENING, "docs/spec/journal.md 3");
 
@@ -85,19 +86,28 @@ static uint32_t cell_offset(uint8_t sector, unsigned cell)
 
 enum cell_kind { CELL_BLANK, CELL_BAD, CELL_GOOD };
 
-/* A cell that two reads give differently was torn: bad. */
+/*
+ * Two reads in a row must agree: one wrong read is no change of state, and a torn cell that never reads the
+ * same is bad.
+ */
 static enum pag_err read_cell(const struct pag_journal_flash *f, uint8_t sector, unsigned cell,
                               enum cell_kind *kind, struct pag_journal_record *out)
 {
-    uint8_t first[PAG_JOURNAL_CELL_BYTES];
-    uint8_t again[PAG_JOURNAL_CELL_BYTES];
-    if (f->read(f->ctx, cell_offset(sector, cell), first, sizeof first) != PAG_OK ||
-        f->read(f->ctx, cell_offset(sector, cell), again, sizeof again) != PAG_OK) {
+    uint8_t bytes[2][PAG_JOURNAL_CELL_BYTES];
+    uint32_t off = cell_offset(sector, cell);
+    bool read[2] = { false, false };
+    bool same = false;
+    unsigned at = 0;
+    for (unsigned i = 0; i < READS_MAX && !same; i++) {
+        at = i & 1;
+        read[at] = f->read(f->ctx, off, bytes[at], sizeof bytes[at]) == PAG_OK;
+        same = read[0] && read[1] && memcmp(bytes[0], bytes[1], sizeof bytes[0]) == 0;
+    }
+    if (!read[0] && !read[1]) {
         return PAG_E_IO;
     }
-    bool same = memcmp(first, again, sizeof first) == 0;
-    *kind = same && is_blank(first) ? CELL_BLANK : CELL_BAD;
-    if (same && pag_journal_cell_get(first, out)) {
+    *kind = same && is_blank(bytes[at]) ? CELL_BLANK : CELL_BAD;
+    if (same && pag_journal_cell_get(bytes[at], out)) {
         *kind = CELL_GOOD;
     }
     return PAG_OK;
@@ -145,18 +155,33 @@ static void take(struct pag_journal *j, const struct pag_journal_record *r)
     }
 }
 
-/* Checkpoint of a complete sector, from cell 0 or its copy. */
-static enum pag_err read_opening(const struct pag_journal_flash *f, uint8_t sector, bool *complete,
-                                 struct pag_journal_record *out)
+/* What tells one sector from the other. */
+struct sector_look {
+    bool complete, copied; /* cell 0 or 7 is a CHECKPOINT; cell 7 is */
+    bool any;
+    uint32_t seq; /* highest of any record, when any */
+    struct pag_journal_record opening;
+};
+
+static enum pag_err look_at(const struct pag_journal_flash *f, uint8_t sector, struct sector_look *look)
 {
-    static const uint8_t cells[] = { CELL_CHECKPOINT, CELL_COPY };
-    *complete = false;
-    for (size_t i = 0; i < sizeof cells && !*complete; i++) {
+    *look = (struct sector_look){ .complete = false };
+    for (unsigned cell = 0; cell < PAG_JOURNAL_CELLS; cell++) {
+        struct pag_journal_record r;
         enum cell_kind kind = CELL_BAD;
-        if (read_cell(f, sector, cells[i], &kind, out) != PAG_OK) {
+        if (read_cell(f, sector, cell, &kind, &r) != PAG_OK) {
             return PAG_E_IO;
         }
-        *complete = kind == CELL_GOOD && out->type == PAG_JOURNAL_CHECKPOINT;
+        if (kind != CELL_GOOD) {
+            continue;
+        }
+        look->seq = !look->any || later(r.seq, look->seq) ? r.seq : look->seq;
+        look->any = true;
+        if ((cell == CELL_CHECKPOINT || cell == CELL_COPY) && r.type == PAG_JOURNAL_CHECKPOINT) {
+            look->opening = look->complete ? look->opening : r;
+            look->complete = true;
+            look->copied = cell == CELL_COPY;
+        }
     }
     return PAG_OK;
 }
@@ -167,12 +192,11 @@ static enum pag_err read_sector(struct pag_journal *j)
     for (unsigned cell = CELL_FALLBACK; cell < PAG_JOURNAL_CELLS; cell++) {
         struct pag_journal_record r;
         enum cell_kind kind = CELL_BAD;
+        if (cell == CELL_COPY) {
+            continue;
+        }
         if (read_cell(j->flash, j->sector, cell, &kind, &r) != PAG_OK) {
             return PAG_E_IO;
-        }
-        if (cell == CELL_COPY) {
-            j->copy_owed = kind == CELL_BLANK;
-            continue;
         }
         if (kind == CELL_GOOD) {
             take(j, &r);
@@ -184,29 +208,44 @@ static enum pag_err read_sector(struct pag_journal *j)
     return PAG_OK;
 }
 
+/*
+ * The sector written to last counts, which need not be the one opened last: a sector whose cell 0 was cut may
+ * read bad, the other one be gone on with, and then read good again. With equal numbers the younger opening
+ * counts.
+ */
+static bool supersedes(const struct sector_look *a, const struct sector_look *b)
+{
+    if (!a->complete || !b->complete) {
+        return a->complete;
+    }
+    return later(a->seq, b->seq) || (a->seq == b->seq && later(a->opening.seq, b->opening.seq));
+}
+
 enum pag_err pag_journal_open(struct pag_journal *j, const struct pag_journal_flash *flash)
 {
-    struct pag_journal_record opening;
+    struct sector_look look[PAG_JOURNAL_SECTORS];
     memset(j, 0, sizeof *j);
     j->flash = flash;
     for (unsigned i = 0; i < PAG_JOURNAL_SECTORS; i++) {
-        uint8_t sector = (uint8_t)i;
-        bool complete = false;
-        if (read_opening(flash, sector, &complete, &opening) != PAG_OK) {
+        if (look_at(flash, (uint8_t)i, &look[i]) != PAG_OK) {
             return PAG_E_IO;
         }
-        if (complete && (!j->any || later(opening.seq, j->checkpoint.seq))) {
-            j->any = true;
-            j->sector = sector;
-            j->checkpoint = opening;
-        }
     }
-    if (!j->any) {
+    j->sector = supersedes(&look[1], &look[0]) ? 1 : 0;
+    const struct sector_look *in_use = &look[j->sector];
+    const struct sector_look *other = &look[1 - j->sector];
+    if (!in_use->complete) {
+        j->sector = 0;
         return PAG_OK;
     }
-    j->seq = j->checkpoint.seq;
-    j->epoch = j->checkpoint.epoch;
-    j->last = j->checkpoint;
+    j->any = true;
+    j->opening = in_use->opening;
+    j->copy_owed = !in_use->copied;
+    j->checkpoint = j->opening;
+    j->last = j->opening;
+    j->epoch = j->opening.epoch;
+    /* What is appended now is later than anything that may come to light. */
+    j->seq = other->any && later(other->seq, in_use->seq) ? other->seq : in_use->seq;
     return read_sector(j);
 }
 
@@ -262,6 +301,18 @@ static enum pag_err write_body(const struct pag_journal *next, const struct pag_
 }
 
 /*
+ * Cell 0 and its copy in cell 7. The same bytes again in a cell that a cut has left half programmed or weak
+ * make it firm. True when one of the two holds: then the sector is complete for good.
+ */
+static bool write_opening(struct pag_journal *j)
+{
+    bool first = write_cell(j, j->sector, CELL_CHECKPOINT, &j->opening) == PAG_OK;
+    bool copy = write_cell(j, j->sector, CELL_COPY, &j->opening) == PAG_OK;
+    j->copy_owed = !first && !copy;
+    return first || copy;
+}
+
+/*
  * Opens the other sector with the picture after r. Cell 0 comes last: until it is whole the old sector
  * stands. A blank sector is erased as well: one that was cut while erasing may only look blank.
  */
@@ -277,35 +328,15 @@ static enum pag_err change_sector(struct pag_journal *j, const struct pag_journa
     opening.epoch = r->epoch;
     j->sector = j->any ? (uint8_t)(1 - old) : 0;
     enum pag_err err = write_body(j, is_state(r->type) ? r : &j->last);
-    if (err == PAG_OK) {
-        err = write_cell(j, j->sector, CELL_CHECKPOINT, &opening);
-    }
-    if (err != PAG_OK) {
+    j->opening = opening;
+    if (err != PAG_OK || !write_opening(j)) {
         j->sector = old;
         return PAG_E_IO;
     }
     j->any = true;
     j->next = CELL_COPY + 1;
     j->misses = 0;
-    j->copy_owed = false;
-    /* A copy that does not hold is no loss: cell 0 was just read back. */
-    (void)write_cell(j, j->sector, CELL_COPY, &opening);
     return PAG_OK;
-}
-
-/* Copy of cell 0 that a cut has left out: cell 0 itself may be weak, so the copy goes before anything else.
- */
-static void pay_copy(struct pag_journal *j)
-{
-    if (!j->copy_owed) {
-        return;
-    }
-    struct pag_journal_record opening;
-    enum cell_kind kind = CELL_BAD;
-    j->copy_owed = false;
-    if (read_cell(j->flash, j->sector, CELL_CHECKPOINT, &kind, &opening) == PAG_OK && kind == CELL_GOOD) {
-        (void)write_cell(j, j->sector, CELL_COPY, &opening);
-    }
 }
 
 enum pag_err pag_journal_append(struct pag_journal *j, const struct pag_journal_record *r)
@@ -316,7 +347,11 @@ enum pag_err pag_journal_append(struct pag_journal *j, const struct pag_journal_
     }
     record.seq = j->seq + 1;
     record.epoch = r->epoch > j->epoch ? r->epoch : j->epoch;
-    pay_copy(j);
+    /* A cut has left the copy out: cell 0 may be weak, and with it all that is appended here. Without a firm
+     * one the other sector, which may be the only one that holds, is not given up. */
+    if (j->copy_owed && !write_opening(j)) {
+        return PAG_E_IO;
+    }
     while (j->any && j->next < PAG_JOURNAL_CELLS && j->misses < MISSES_MAX) {
         unsigned cell = j->next++;
         if (write_cell(j, j->sector, cell, &record) == PAG_OK) {

@@ -63,18 +63,19 @@ struct pag_journal_flash {
     enum pag_err (*erase)(void *ctx, uint32_t off, uint32_t n);
 };
 
-/* Placed by the caller; about 250 bytes, no interior pointers but to flash. */
+/* Placed by the caller; about 300 bytes, no interior pointers but to flash. */
 struct pag_journal {
     const struct pag_journal_flash *flash;
     bool any;                             /* a complete sector was found; else all below is zero */
     uint8_t sector;                       /* the one in use */
     uint16_t next;                        /* first cell free in it, PAG_JOURNAL_CELLS when full */
     uint8_t misses;                       /* cells skipped in this sector in this power-up */
-    bool copy_owed;                       /* cell 7 is still to be written */
+    bool copy_owed;                       /* cell 7 is not good: write cells 0 and 7 before anything else */
     uint32_t seq;                         /* highest there is */
     uint32_t epoch;                       /* highest floor of any record */
     struct pag_journal_record last;       /* the state; the checkpoint itself when nothing follows it */
     struct pag_journal_record checkpoint; /* confirmed image */
+    struct pag_journal_record opening;    /* cell 0 of this sector */
     bool has_fallback;
     struct pag_journal_record fallback;
     uint8_t failed_n; /* oldest first */
