@@ -31,7 +31,7 @@ enum {
     PAG_HTTP_ARENA = 8 << 20, /* ceiling of a request's arena beside its body */
     PAG_HTTP_RATE_MS = 5000,  /* window of body_rate */
     PAG_HTTP_LINGER_MS = 3000,
-    PAG_HTTP_LINGER_BYTES = 64 << 20, /* a refused upload is read to its end, or its sender never sees why */
+    PAG_HTTP_LINGER_BYTES = 3 << 20, /* room for the rest of a refused image; its sender should see why */
 };
 
 /* What is being sent: two spans, then a part of a file. */
