@@ -56,9 +56,8 @@ uint8_t pag_boot_active(const struct pag_journal *j)
 
 /* ---- verifying ---- */
 
-/* Whole image against the manifest in its slot. PAG_E_DIGEST. */
-static enum pag_err verify(const struct pag_port *port, struct pag_buf work, uint8_t slot,
-                           struct pag_slot *image)
+static enum pag_err verify_once(const struct pag_port *port, struct pag_buf work, uint8_t slot,
+                                struct pag_slot *image)
 {
     struct pag_slot_hash h;
     uint8_t digest[PAG_SHA256_BYTES];
@@ -79,6 +78,17 @@ static enum pag_err verify(const struct pag_port *port, struct pag_buf work, uin
         return err;
     }
     return memcmp(digest, image->digest, sizeof digest) == 0 ? PAG_OK : PAG_E_DIGEST;
+}
+
+/*
+ * Whole image against the manifest in its slot. PAG_E_DIGEST. A failure is believed the second time: one
+ * wrong read must not take a good image away.
+ */
+static enum pag_err verify(const struct pag_port *port, struct pag_buf work, uint8_t slot,
+                           struct pag_slot *image)
+{
+    enum pag_err err = verify_once(port, work, slot, image);
+    return err == PAG_OK ? err : verify_once(port, work, slot, image);
 }
 
 /* The slot holds the image that a record names, whole, and not below the floor. */
@@ -139,6 +149,32 @@ static enum pag_err boot_without_journal(struct boot_work *b, struct pag_boot *o
     return PAG_E_NOT_FOUND;
 }
 
+/* An image that is no more than a candidate: its slot is being written, or it is to be tried. */
+static bool is_unproven(const struct pag_journal_record *last, uint8_t slot)
+{
+    bool other = last->type == PAG_JOURNAL_FETCH || last->type == PAG_JOURNAL_STAGED ||
+                 last->type == PAG_JOURNAL_TRY || last->type == PAG_JOURNAL_REVERT ||
+                 last->type == PAG_JOURNAL_REVERTED;
+    return other && last->slot == slot;
+}
+
+/*
+ * The records name no image that is whole: a weak one may have been lost, and with it the name of the image
+ * that was confirmed. Rather than nothing, a slot that is whole and not refused.
+ */
+static enum pag_err boot_any(struct boot_work *b, struct pag_boot *out)
+{
+    for (uint8_t slot = 0; slot < 2; slot++) {
+        if (!is_unproven(&b->j.last, slot) && verify(b->port, b->work, slot, &out->image) == PAG_OK &&
+            out->image.epoch >= b->j.epoch &&
+            !pag_journal_is_failed(&b->j, out->image.digest, out->image.sequence)) {
+            out->slot = slot;
+            return PAG_OK;
+        }
+    }
+    return PAG_E_NOT_FOUND;
+}
+
 /* The confirmed image, or the one confirmed before when flash has rotted. Writes nothing. */
 static enum pag_err boot_confirmed(struct boot_work *b, struct pag_boot *out)
 {
@@ -152,13 +188,21 @@ static enum pag_err boot_confirmed(struct boot_work *b, struct pag_boot *out)
     if (verify_record(b->port, b->work, &active, 0, &out->image) == PAG_OK) {
         return PAG_OK;
     }
-    const struct pag_journal_record *spare = b->j.has_fallback ? &b->j.fallback : &b->j.checkpoint;
-    if (pag_journal_is_failed(&b->j, spare->digest, spare->sequence) ||
-        verify_record(b->port, b->work, spare, b->j.epoch, &out->image) != PAG_OK) {
-        return PAG_E_NOT_FOUND;
+    /* Until CHECKPOINT names the new image, the image before is in the old one; FALLBACK may be older still.
+     */
+    const struct pag_journal_record *const spares[] = {
+        b->j.checkpoint.slot != active.slot ? &b->j.checkpoint : NULL,
+        b->j.has_fallback ? &b->j.fallback : NULL,
+    };
+    for (size_t i = 0; i < sizeof spares / sizeof spares[0]; i++) {
+        const struct pag_journal_record *spare = spares[i];
+        if (spare != NULL && !pag_journal_is_failed(&b->j, spare->digest, spare->sequence) &&
+            verify_record(b->port, b->work, spare, b->j.epoch, &out->image) == PAG_OK) {
+            out->slot = spare->slot;
+            return PAG_OK;
+        }
     }
-    out->slot = spare->slot;
-    return PAG_OK;
+    return boot_any(b, out);
 }
 
 static enum pag_err boot_reverted(struct boot_work *b, struct pag_boot *out)

@@ -25,7 +25,7 @@ static void learn_images(struct pag_inner *a)
     }
 }
 
-static enum pag_err checkpoint(struct pag_inner *a)
+enum pag_err pag_in_checkpoint(struct pag_inner *a)
 {
     struct pag_journal_record r = { .type = PAG_JOURNAL_CHECKPOINT,
                                     .slot = a->slot,
@@ -35,35 +35,68 @@ static enum pag_err checkpoint(struct pag_inner *a)
     return pag_in_record(a, &r);
 }
 
+/* The record that says which image is in force names the one that runs. */
+static bool runs_confirmed(const struct pag_inner *a)
+{
+    const struct pag_journal_record *last = &a->j.last;
+    bool confirmed = last->type == PAG_JOURNAL_CONFIRM || last->type == PAG_JOURNAL_EPOCH;
+    const struct pag_journal_record *r = confirmed ? last : &a->j.checkpoint;
+    bool half = last->type == PAG_JOURNAL_CONFIRM && last->count == 0;
+    return !half && r->slot == a->slot && memcmp(r->digest, a->run.digest, sizeof r->digest) == 0;
+}
+
+/* Power has failed between CONFIRM b and EPOCH: the floor rises now. A report owed stays so. */
+static enum pag_err raise_epoch(struct pag_inner *a)
+{
+    bool reverted = a->j.last.type == PAG_JOURNAL_REVERTED; /* first told, then CHECKPOINT follows */
+    if (reverted || !runs_confirmed(a) || a->run.epoch <= a->j.epoch) {
+        return PAG_OK;
+    }
+    bool owed = a->j.last.type == PAG_JOURNAL_CONFIRM || a->j.last.type == PAG_JOURNAL_EPOCH;
+    struct pag_journal_record r = { .type = PAG_JOURNAL_EPOCH,
+                                    .slot = a->slot,
+                                    .epoch = a->run.epoch,
+                                    .sequence = a->run.sequence,
+                                    .aux = owed ? a->j.last.aux : 0 };
+    memcpy(r.digest, a->run.digest, sizeof r.digest);
+    enum pag_err err = pag_in_record(a, &r);
+    return err != PAG_OK || owed ? err : pag_in_checkpoint(a);
+}
+
 /* Puts the journal right that the loader has left; at most two records. */
 static enum pag_err settle_journal(struct pag_inner *a)
 {
     if (!a->j.any) {
-        return checkpoint(a); /* first start of a new device, or both sectors lost */
+        return pag_in_checkpoint(a); /* first start of a new device, or both sectors lost */
     }
-    const struct pag_journal_record *last = &a->j.last;
+    struct pag_journal_record again = a->j.last;
+    again.epoch = 0;
+    if (a->trial && again.count == 0) {
+        again.count = 1; /* a vendor's loader has jumped here: agent/port.h */
+        return pag_in_record(a, &again);
+    }
     if (a->trial) {
         return PAG_OK;
     }
-    if (pag_in_owed(a) && last->slot == (last->type == PAG_JOURNAL_REVERTED ? 1 - a->slot : a->slot)) {
+    if (pag_in_owed(a)) {
         /* The record read may be a weak one: what is reported rests on one written in this power-up. */
-        struct pag_journal_record again = *last;
-        again.epoch = 0;
-        a->came_back = last->type == PAG_JOURNAL_REVERTED;
-        return pag_in_record(a, &again);
+        a->came_back = again.type == PAG_JOURNAL_REVERTED;
+        enum pag_err err = pag_in_record(a, &again);
+        return err == PAG_OK ? raise_epoch(a) : err;
     }
     if (pag_boot_active(&a->j) != a->slot) {
+        /* Not for good: the next boot may find the confirmed image whole. */
         pag_in_log(a, "agent.fallback", "the loader found the confirmed image broken", a->slot);
-        return checkpoint(a);
+        return PAG_OK;
     }
-    return PAG_OK;
+    return raise_epoch(a);
 }
 
 static void learn_trial(struct pag_inner *a)
 {
     const struct pag_journal_record *last = &a->j.last;
-    a->trial = a->j.any && last->type == PAG_JOURNAL_TRY && last->slot == a->slot && last->count > 0;
-    a->try_n = a->trial ? last->count : 0;
+    a->trial = a->j.any && last->type == PAG_JOURNAL_TRY && last->slot == a->slot;
+    a->try_n = !a->trial ? 0 : last->count > 0 ? last->count : 1;
     if (a->trial && last->aux != 0) {
         a->trial_ms = pag_in_ms(last->aux);
     }
@@ -82,6 +115,10 @@ static void learn_trust(struct pag_inner *a)
 
 uint32_t pag_in_state_start(struct pag_inner *a)
 {
+    uint32_t rest_ms = pag_in_journal_rests(a);
+    if (rest_ms > 0) {
+        return rest_ms;
+    }
     a->slot = a->port->running_slot(a->port->ctx) != 0 ? 1 : 0;
     enum pag_err err = pag_boot_journal(a->port, &a->jflash, &a->j);
     if (err == PAG_OK) {
@@ -96,8 +133,9 @@ uint32_t pag_in_state_start(struct pag_inner *a)
     learn_images(a);
     pag_in_numbers_begin(a);
     if (settle_journal(a) != PAG_OK && a->trial) {
-        return 1000;
+        return pag_in_journal_refuses(a);
     }
+    a->journal_fails = 0;
     a->want_nonce = true;
     pag_in_log(a, "agent.start", a->id, a->run.sequence);
     pag_in_due(a, 0);

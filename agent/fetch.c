@@ -96,7 +96,10 @@ static enum pag_err claim_slot(struct pag_inner *a)
     enum pag_err err = PAG_OK;
     if (!same_image(a)) {
         a->fresh_n++;
-        err = mark(a);
+        /* What says that the running image is confirmed may be weak, and after the erase it is the only one.
+         */
+        err = pag_in_checkpoint(a);
+        err = err == PAG_OK ? mark(a) : err;
     }
     err = err == PAG_OK ? pag_slot_unseal(a->port, other_slot(a)) : err;
     a->target.claimed = err == PAG_OK;

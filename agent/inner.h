@@ -114,6 +114,7 @@ struct __attribute__((may_alias)) pag_inner {
     uint8_t sub_next; /* subscriptions still to be sent in this session */
     bool online_sent;
     uint8_t session_fails;
+    uint8_t journal_fails; /* in a row, on trial */
     uint8_t sub_n;
     uint8_t seen_at;
 
@@ -256,9 +257,17 @@ uint32_t pag_in_state_confirm(struct pag_inner *a);
 uint32_t pag_in_state_revert(struct pag_inner *a);
 uint32_t pag_in_state_reboot(struct pag_inner *a);
 
+/* ---- check.c ---- */
+/* Appends CHECKPOINT of the running image. */
+enum pag_err pag_in_checkpoint(struct pag_inner *a);
+
 /* ---- trial.c ---- */
 /* Ends a trial whose deadline has passed, whatever the agent is doing. */
 void pag_in_watch_trial(struct pag_inner *a);
+/* On trial, after a record that could not be written: returns ms until the next attempt, or reboots. */
+uint32_t pag_in_journal_refuses(struct pag_inner *a);
+/* ms until that attempt, 0: now. */
+uint32_t pag_in_journal_rests(const struct pag_inner *a);
 
 /* ---- report.c ---- */
 /* At start, once the journal stands as this power-up has found or settled it. */

@@ -72,8 +72,11 @@ void pag_in_say(struct pag_inner *a, enum pag_report_state s, enum pag_err code,
 bool pag_in_owed(const struct pag_inner *a)
 {
     const struct pag_journal_record *r = &a->j.last;
-    return a->j.any && (r->type == PAG_JOURNAL_REVERTED || r->type == PAG_JOURNAL_EPOCH ||
-                        (r->type == PAG_JOURNAL_CONFIRM && r->count == 1));
+    if (r->type == PAG_JOURNAL_REVERTED) {
+        return a->j.any && r->slot != a->slot;
+    }
+    bool confirmed = r->type == PAG_JOURNAL_EPOCH || (r->type == PAG_JOURNAL_CONFIRM && r->count == 1);
+    return a->j.any && confirmed && r->slot == a->slot; /* else the fallback runs, which confirms nothing */
 }
 
 static const char *reason_text(uint32_t reason)

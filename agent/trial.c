@@ -3,7 +3,7 @@
 #include "core/bytes.h"
 #include "core/mem.h"
 
-enum { POLL_MS = 50, GOODBYE_MS = 200 };
+enum { POLL_MS = 50, GOODBYE_MS = 200, JOURNAL_ATTEMPTS = 5 };
 
 static struct pag_journal_record record_of(const struct pag_inner *a, enum pag_journal_type type,
                                            uint8_t count, uint32_t aux)
@@ -31,6 +31,23 @@ void pag_in_watch_trial(struct pag_inner *a)
     }
     a->revert_reason = PAG_JOURNAL_DEADLINE;
     pag_in_enter(a, PAG_AGENT_REVERT);
+}
+
+uint32_t pag_in_journal_rests(const struct pag_inner *a)
+{
+    uint32_t waited = a->now_ms - a->due_ms;
+    return a->journal_fails > 0 && waited < a->due_after ? a->due_after - waited : 0;
+}
+
+/* Each attempt may erase a sector: a few, further and further apart. */
+uint32_t pag_in_journal_refuses(struct pag_inner *a)
+{
+    if (++a->journal_fails < JOURNAL_ATTEMPTS) {
+        pag_in_due(a, 1000U << a->journal_fails);
+        return a->due_after;
+    }
+    pag_in_enter(a, PAG_AGENT_REBOOT); /* the loader cannot write TRY either and goes back */
+    return 0;
 }
 
 /* ---- TRIAL ---- */
@@ -70,6 +87,10 @@ uint32_t pag_in_state_confirm(struct pag_inner *a)
 {
     struct pag_journal_record r;
     a->entered = false;
+    uint32_t rest_ms = pag_in_journal_rests(a);
+    if (rest_ms > 0) {
+        return rest_ms;
+    }
     if (a->arm_phase == 0) {
         r = record_of(a, PAG_JOURNAL_CONFIRM, 0, 0);
     } else if (a->arm_phase == 1) {
@@ -79,8 +100,9 @@ uint32_t pag_in_state_confirm(struct pag_inner *a)
         r.epoch = a->run.epoch;
     }
     if (pag_in_record(a, &r) != PAG_OK) {
-        return 1000; /* the deadline still runs: a reset goes back */
+        return pag_in_journal_refuses(a);
     }
+    a->journal_fails = 0;
     a->arm_phase++;
     if (a->arm_phase == 1 || (a->arm_phase == 2 && a->run.epoch > a->j.epoch)) {
         return 0;
