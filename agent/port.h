@@ -79,7 +79,13 @@ struct pag_port {
     /* PKCS#10 for subject CN=id (the server sets the real subject). key_der empty: a new P-256 key is made
      * and appended to it; else that key is used again and key_der stays as it is. May take seconds. */
     enum pag_err (*make_csr)(void *ctx, const char *id, struct pag_buf *key_der, struct pag_buf *csr_der);
-    uint8_t (*running_slot)(void *ctx); /* 0 = A, 1 = B: what the loader jumped to */
+    /*
+     * 0 = A, 1 = B: what the loader jumped to. The loader either calls pag_boot_decide, or knows no journal
+     * and keeps this: it starts the slot of TRY 0 when the agent reboots after it, for one attempt; any reset
+     * before the agent has written CONFIRM, and each start after REVERT, is of the other slot. TRY for the
+     * running slot always means a trial: with count 0 the agent writes TRY 1 itself.
+     */
+    uint8_t (*running_slot)(void *ctx);
     /* Boots what the journal says; may return in tests and in the simulator. The application's may_update was
      * asked before, except when a trial ends. */
     void (*reboot)(void *ctx);
