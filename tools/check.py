@@ -32,7 +32,6 @@ SUITES = [
     ("vectors", True, f"{PY} tests/vectors/read_vectors.py"),
     ("docs", True, f"{PY} -m pytest -q tests/docs"),
     ("system", True, f"PAG_BUILD=build/dev {PY} -m pytest -q --durations=5 tests/system"),
-    ("tidy", False, f"python3 tools/tidy.py --build build/dev --jobs {JOBS}"),
     ("device", False, "make -s device"),
     ("demo", False, "./run --demo --exit </dev/null"),
     ("crash-test", False, f"{PY} tests/crash/crash_test.py --build build/dev --kills 15"),
