@@ -109,23 +109,26 @@ enum pag_err pag_slot_factory_put(const struct pag_slot *s, struct pag_buf *out)
     return pag_buf_put(out, pag_span_of(b, sizeof b));
 }
 
+static bool is_blank(const uint8_t *p, size_t n)
+{
+    while (n > 0 && p[n - 1] == 0xFF) {
+        n--;
+    }
+    return n == 0;
+}
+
 /* Twice: a cell whose erase was cut may read blank once. */
 static bool reads_blank(const struct pag_port *port, uint8_t slot)
 {
     uint8_t chunk[64];
     uint32_t n = port->flash.sector_bytes;
-    for (uint32_t at = 0; at < 2 * n; at += sizeof chunk) {
-        if (port->flash.read(port->ctx, pag_slot_area(slot), seal_at(port, slot) + at % n, chunk,
-                             sizeof chunk) != PAG_OK) {
-            return false;
-        }
-        for (size_t i = 0; i < sizeof chunk; i++) {
-            if (chunk[i] != 0xFF) {
-                return false;
-            }
-        }
+    bool blank = true;
+    for (uint32_t at = 0; at < 2 * n && blank; at += sizeof chunk) {
+        uint32_t from = seal_at(port, slot) + at % n;
+        blank = port->flash.read(port->ctx, pag_slot_area(slot), from, chunk, sizeof chunk) == PAG_OK &&
+                is_blank(chunk, sizeof chunk);
     }
-    return true;
+    return blank;
 }
 
 enum pag_err pag_slot_unseal(const struct pag_port *port, uint8_t slot)
