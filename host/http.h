@@ -168,9 +168,11 @@ struct pag_http_file {
     bool no_range; /* Range is ignored, as for HTTP/1.0 */
     bool close;    /* close after this reply */
     /*
-     * Called on this thread when sending ended: sent = body bytes accepted by the kernel. complete: it took
-     * all. Without TLS, on a connection that closes with this reply, it is called after the close, and
-     * complete means that the peer has acknowledged all and did not reset. May be NULL.
+     * Called on this thread when the fate of the reply is known: sent = body bytes accepted by the kernel.
+     * complete: the peer's system has acknowledged all of them, and has not reset the connection before this
+     * was seen. A next request on the connection waits until then; a peer that acknowledges nothing for
+     * write_ms is cut off. Without TLS, on a connection that closes with this reply, it is called after the
+     * close. May be NULL.
      */
     void (*done)(void *ctx, uint64_t first, uint64_t sent, bool complete);
     void *done_ctx;

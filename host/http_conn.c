@@ -434,6 +434,29 @@ static void begin_linger(struct pag_http_conn *c)
     pag_http_deadline(c, c->l->http->config.write_ms);
 }
 
+static bool closes(const struct pag_http_conn *c)
+{
+    return c->ex->out.close || c->l->detached;
+}
+
+/* After a reply whose fate is known, or that nobody asks after: the next request, or the end. */
+static void end_exchange(struct pag_http_conn *c)
+{
+    bool last = closes(c);
+    pag_http_exchange_end(c->ex);
+    c->ex = NULL;
+    if (last) {
+        begin_linger(c);
+        return;
+    }
+    c->phase = PHASE_HEAD;
+    c->scan = (struct pag_http_scan){ 0 };
+    if (c->in_at == c->in_n) {
+        in_give(c);
+    }
+    pag_http_deadline(c, c->l->http->config.idle_ms);
+}
+
 static bool step_send(struct pag_http_conn *c)
 {
     enum pag_err err = pag_http_send_step(c);
@@ -444,24 +467,19 @@ static bool step_send(struct pag_http_conn *c)
         pag_http_conn_abort(c);
         return false;
     }
-    bool close_now = c->ex->out.close || c->l->detached;
-    if (!close_now || c->tls != NULL) {
-        pag_http_out_done(c->ex, true);
+    if (c->ex->out.done == NULL) {
+        end_exchange(c);
+        return true;
     }
-    if (c->ex->out.done == NULL) { /* else it is told when the peer has got it all, or not */
-        pag_http_exchange_end(c->ex);
-        c->ex = NULL;
-    }
-    if (close_now) {
+    c->unacknowledged = INT_MAX;
+    c->moved_ms = pag_loop_now_ms(c->l->loop);
+    if (closes(c) && c->tls == NULL) { /* our FIN is no data: it may go out before all has arrived */
         begin_linger(c);
         return true;
     }
-    c->phase = PHASE_HEAD;
-    c->scan = (struct pag_http_scan){ 0 };
-    if (c->in_at == c->in_n) {
-        in_give(c);
-    }
-    pag_http_deadline(c, c->l->http->config.idle_ms);
+    c->phase = PHASE_ARRIVE;
+    c->arrive_ms = PAG_HTTP_ARRIVE_MS;
+    pag_http_deadline(c, c->arrive_ms);
     return true;
 }
 
@@ -473,6 +491,29 @@ static int unacknowledged(const struct pag_http_conn *c)
         return INT_MAX;
     }
     return c->shut && n > 0 ? n - 1 : n;
+}
+
+/* A slow peer has the time of write_ms for its next bytes. False: it is over. */
+static bool still_moves(struct pag_http_conn *c)
+{
+    uint64_t now = pag_loop_now_ms(c->l->loop);
+    int left = unacknowledged(c);
+    if (left < c->unacknowledged) {
+        c->unacknowledged = left;
+        c->moved_ms = now;
+    }
+    return now - c->moved_ms <= c->l->http->config.write_ms;
+}
+
+/* A peer that has reset the connection leaves its bytes unacknowledged for ever, or is told by on_event. */
+static bool step_arrive(struct pag_http_conn *c)
+{
+    if (unacknowledged(c) > 0) {
+        return false;
+    }
+    pag_http_out_done(c->ex, true);
+    end_exchange(c);
+    return true;
 }
 
 /* True when nothing is left to be told, or now it was. */
@@ -497,7 +538,6 @@ static bool step_linger(struct pag_http_conn *c)
             return false;
         }
         c->shut = true;
-        c->unacknowledged = INT_MAX;
         (void)shutdown(c->watch.fd, SHUT_WR);
         pag_http_deadline(c, PAG_HTTP_LINGER_MS);
     }
@@ -532,6 +572,8 @@ static bool step(struct pag_http_conn *c)
         return step_body(c);
     case PHASE_SEND:
         return step_send(c);
+    case PHASE_ARRIVE:
+        return step_arrive(c);
     case PHASE_LINGER:
         return step_linger(c);
     case PHASE_HANDLER:
@@ -573,23 +615,25 @@ static void on_event(struct pag_loop *loop, struct pag_watch *w, unsigned events
         pag_http_conn_abort(c); /* nobody is there for the reply; its request stays until then */
         return;
     }
+    if ((events & PAG_LOOP_DEAD) != 0 && c->phase == PHASE_ARRIVE) {
+        pag_http_conn_abort(c); /* reset before it had confirmed everything, or at once after: not complete */
+    }
     pag_http_conn_run(c);
 }
 
-/* A slow peer has the time of write_ms for its next bytes. False: it is over. */
+/* Looks again later. False: the peer has what it gets, or has stalled. */
 static bool still_arriving(struct pag_http_conn *c)
 {
-    if (c->phase != PHASE_LINGER || !c->shut || arrived(c)) {
-        return false;
+    if (c->phase == PHASE_ARRIVE && unacknowledged(c) > 0 && still_moves(c)) {
+        c->arrive_ms = c->arrive_ms >= PAG_HTTP_ARRIVE_MAX_MS ? c->arrive_ms : c->arrive_ms * 2;
+        pag_http_deadline(c, c->arrive_ms);
+        return true;
     }
-    int left = unacknowledged(c);
-    c->stalled_ms = left < c->unacknowledged ? 0 : c->stalled_ms + PAG_HTTP_LINGER_MS;
-    c->unacknowledged = left;
-    if (c->stalled_ms > c->l->http->config.write_ms) {
-        return false;
+    if (c->phase == PHASE_LINGER && c->shut && !arrived(c) && still_moves(c)) {
+        pag_http_deadline(c, PAG_HTTP_LINGER_MS);
+        return true;
     }
-    pag_http_deadline(c, PAG_HTTP_LINGER_MS);
-    return true;
+    return false;
 }
 
 static void on_timeout(struct pag_http_conn *c)
@@ -602,6 +646,10 @@ static void on_timeout(struct pag_http_conn *c)
         return;
     }
     if (c->phase == PHASE_HANDLER || still_arriving(c)) {
+        return;
+    }
+    if (c->phase == PHASE_ARRIVE && unacknowledged(c) == 0) {
+        pag_http_conn_run(c);
         return;
     }
     c->running = true; /* a reply made here only starts to be sent by the run at the end */

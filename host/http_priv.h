@@ -11,7 +11,8 @@
 #include "host/tls_priv.h"
 
 /*
- * How a connection runs: HANDSHAKE (TLS) -> HEAD -> BODY -> HANDLER -> SEND -> HEAD … or LINGER -> CLOSED.
+ * How a connection runs: HANDSHAKE (TLS) -> HEAD -> BODY -> HANDLER -> SEND -> (ARRIVE) -> HEAD … or LINGER
+ * -> CLOSED.
  * http_conn.c holds the phases; each event, timer or reply calls pag_http_conn_run, which steps until a phase
  * waits for something.
  */
@@ -21,6 +22,7 @@ enum pag_http_phase {
     PHASE_BODY,    /* route is known, body arrives */
     PHASE_HANDLER, /* the handler has the request; nothing is read */
     PHASE_SEND,
+    PHASE_ARRIVE, /* the kernel has the reply; whether the peer gets it is awaited, and nothing is read */
     PHASE_LINGER, /* our FIN is sent, the peer's is awaited */
     PHASE_CLOSED,
 };
@@ -31,6 +33,8 @@ enum {
     PAG_HTTP_ARENA = 8 << 20, /* ceiling of a request's arena beside its body */
     PAG_HTTP_RATE_MS = 5000,  /* window of body_rate */
     PAG_HTTP_LINGER_MS = 3000,
+    PAG_HTTP_ARRIVE_MS = 5, /* acknowledgements make no event: looked for after 5 ms, 10, 20 … */
+    PAG_HTTP_ARRIVE_MAX_MS = 320,
     PAG_HTTP_LINGER_BYTES = 3 << 20, /* room for the rest of a refused image; its sender should see why */
 };
 
@@ -79,8 +83,9 @@ struct pag_http_conn {
     size_t in_at; /* start of what is not used up */
     struct pag_http_scan scan;
     size_t linger_bytes;
-    int unacknowledged; /* PHASE_LINGER with an exchange: when last looked at */
-    uint32_t stalled_ms;
+    int unacknowledged; /* PHASE_ARRIVE, and PHASE_LINGER with an exchange: the least seen, since moved_ms */
+    uint64_t moved_ms;
+    uint32_t arrive_ms;
     uint8_t phase;
     bool readable; /* the socket may have more */
     bool ending;   /* the peer has sent its FIN: read to the end */

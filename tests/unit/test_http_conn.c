@@ -82,17 +82,32 @@ static void a_slow_head_on_a_kept_connection_is_ended_too(void **state)
     assert_true(elapsed_s(&t) > 0.3 && elapsed_s(&t) < 1.2); /* header_ms, not idle_ms */
 }
 
-static void a_reader_that_stalls_is_cut_off_and_told_of(void **state)
+/* A client whose system takes few bytes that it has not read. */
+static int dial_narrow(void)
 {
-    (void)state;
-    unsigned done = atomic_load(&file_done);
-    unsigned whole = atomic_load(&file_whole);
     int small = 2048;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static bool comes_to(atomic_uint *value, unsigned want)
+{
+    for (int i = 0; i < 1000 && atomic_load(value) != want; i++) {
+        (void)usleep(10000);
+    }
+    return atomic_load(value) == want;
+}
+
+static void a_reader_that_stalls_is_cut_off_and_told_of(void **state)
+{
+    (void)state;
+    unsigned done = atomic_load(&file_done);
+    unsigned whole = atomic_load(&file_whole);
+    int fd = dial_narrow();
     /* more than any send buffer takes */
     for (int i = 0; i < 60; i++) {
         say(fd, "GET /file HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -101,6 +116,37 @@ static void a_reader_that_stalls_is_cut_off_and_told_of(void **state)
     (void)close(fd);
     unsigned aborted = atomic_load(&file_done) - done - (atomic_load(&file_whole) - whole);
     assert_int_equal(aborted, 1);
+}
+
+static void a_reader_that_leaves_half_way_is_never_counted_as_complete(void **state)
+{
+    (void)state;
+    for (int reset = 0; reset < 2; reset++) {
+        unsigned done = atomic_load(&file_done);
+        unsigned whole = atomic_load(&file_whole);
+        int fd = dial_narrow();
+        say(fd, "GET /file HTTP/1.1\r\nHost: a\r\n\r\n");
+        (void)hear(fd, FILE_BYTES / 2); /* the kernel of the server has had all of it for long */
+        struct linger hard = { .l_onoff = reset, .l_linger = 0 };
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+        (void)close(fd);
+        assert_true(comes_to(&file_done, done + 1));
+        assert_int_equal(atomic_load(&file_whole), whole);
+    }
+}
+
+static void a_file_counts_when_the_peer_has_it_and_the_connection_goes_on(void **state)
+{
+    (void)state;
+    unsigned whole = atomic_load(&file_whole);
+    int fd = dial();
+    say(fd, "GET /file HTTP/1.1\r\nHost: a\r\n\r\n");
+    (void)hear(fd, FILE_BYTES + 100);
+    assert_true(comes_to(&file_whole, whole + 1)); /* without another request */
+    say(fd, "GET /hello HTTP/1.1\r\n" CLOSE11 "\r\n");
+    (void)hear(fd, 0);
+    (void)close(fd);
+    assert_non_null(strstr(reply, "\r\n\r\nhello"));
 }
 
 static void files_arrive_whole_on_a_kept_connection(void **state)
@@ -224,6 +270,8 @@ int main(void)
         cmocka_unit_test(slow_heads_and_idle_connections_are_ended),
         cmocka_unit_test(a_slow_head_on_a_kept_connection_is_ended_too),
         cmocka_unit_test(a_reader_that_stalls_is_cut_off_and_told_of),
+        cmocka_unit_test(a_reader_that_leaves_half_way_is_never_counted_as_complete),
+        cmocka_unit_test(a_file_counts_when_the_peer_has_it_and_the_connection_goes_on),
         cmocka_unit_test(files_arrive_whole_on_a_kept_connection),
         cmocka_unit_test(too_many_connections_are_closed_at_once),
         cmocka_unit_test(clients_that_do_anything_leave_the_server_whole),

@@ -142,10 +142,22 @@ static void handle_who(struct pag_http_request *req)
     pag_http_reply(req, &(struct pag_http_reply){ .status = 200, .body = pag_span_str(text), .close = true });
 }
 
+static atomic_uint file_done, file_whole;
+
+static void on_file_done(void *ctx, uint64_t first, uint64_t sent, bool complete)
+{
+    (void)ctx;
+    (void)first;
+    (void)sent;
+    atomic_fetch_add(&file_whole, complete ? 1 : 0);
+    atomic_fetch_add(&file_done, 1);
+}
+
 static void handle_file(struct pag_http_request *req)
 {
     pag_http_reply_file(req, &(struct pag_http_file){ .fd = open(path_of("blob"), O_RDONLY | O_CLOEXEC),
-                                                      .bytes = FILE_BYTES });
+                                                      .bytes = FILE_BYTES,
+                                                      .done = on_file_done });
 }
 
 static const struct pag_http_route routes[] = {
@@ -277,29 +289,38 @@ static void on_record(int sent, int version, int type, const void *p, size_t n, 
     }
 }
 
-static int dial(const struct server *s)
+/* room: of the receive buffer, 0: the usual. */
+static int dial(const struct server *s, int room)
 {
     struct timeval patience = { .tv_sec = 5 };
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(s->port) };
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (room > 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+    }
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     return fd;
 }
 
-static void open_client(struct client *c, const struct server *s, int version, const struct pair *id)
+static void open_narrow(struct client *c, const struct server *s, int version, int room)
 {
     *c = (struct client){ .ctx = SSL_CTX_new(TLS_client_method()) };
     (void)SSL_CTX_set_min_proto_version(c->ctx, version);
     (void)SSL_CTX_set_max_proto_version(c->ctx, version);
-    if (id != NULL) {
-        assert_int_equal(SSL_CTX_use_certificate(c->ctx, id->cert), 1);
-        assert_int_equal(SSL_CTX_use_PrivateKey(c->ctx, id->key), 1);
-    }
     c->ssl = SSL_new(c->ctx);
-    c->fd = dial(s);
+    c->fd = dial(s, room);
     (void)SSL_set_fd(c->ssl, c->fd);
+}
+
+static void open_client(struct client *c, const struct server *s, int version, const struct pair *id)
+{
+    open_narrow(c, s, version, 0);
+    if (id != NULL) {
+        assert_int_equal(SSL_use_certificate(c->ssl, id->cert), 1);
+        assert_int_equal(SSL_use_PrivateKey(c->ssl, id->key), 1);
+    }
     SSL_set_msg_callback(c->ssl, on_record);
     SSL_set_msg_callback_arg(c->ssl, c);
 }
@@ -527,6 +548,49 @@ static void fetch_file(struct client *c)
     assert_memory_equal(got + n - FILE_BYTES, content, FILE_BYTES);
 }
 
+static bool done_comes_to(unsigned want)
+{
+    for (int i = 0; i < 1000 && atomic_load(&file_done) != want; i++) {
+        (void)usleep(10000);
+    }
+    return atomic_load(&file_done) == want;
+}
+
+static void read_body(struct client *c, const char *request, size_t most)
+{
+    static uint8_t room[4096];
+    size_t n = 0;
+    int r = SSL_connect(c->ssl) == 1 ? SSL_write(c->ssl, request, (int)strlen(request)) : -1;
+    while (r > 0 && n < most) {
+        r = SSL_read(c->ssl, room, sizeof(room));
+        n += r > 0 ? (size_t)r : 0;
+    }
+    assert_true(n >= most);
+}
+
+static void a_download_counts_when_the_peer_has_it_and_never_when_it_left_half_way(void **state)
+{
+    (void)state;
+    static const char *const requests[] = { "GET /file HTTP/1.1\r\nHost: a\r\n\r\n",
+                                            "GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" };
+    for (int i = 0; i < 8; i++) {
+        const int reads_all = i & 1;
+        unsigned done = atomic_load(&file_done);
+        unsigned whole = atomic_load(&file_whole);
+        struct client c;
+        open_narrow(&c, &main_server, versions[i >> 2], 2048);
+        read_body(&c, requests[(i >> 1) & 1], reads_all ? FILE_BYTES + 60 : FILE_BYTES / 2);
+        if (reads_all) { /* and stays */
+            assert_true(done_comes_to(done + 1));
+            close_client(&c);
+        } else {
+            close_client(&c);
+            assert_true(done_comes_to(done + 1));
+        }
+        assert_int_equal(atomic_load(&file_whole), whole + (reads_all ? 1U : 0U));
+    }
+}
+
 static void a_file_comes_in_small_records_first_and_large_ones_later(void **state)
 {
     (void)state;
@@ -663,6 +727,7 @@ int main(void)
         cmocka_unit_test(old_protocols_and_weak_suites_are_refused),
         cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(a_flood_of_key_updates_is_cut_off),
+        cmocka_unit_test(a_download_counts_when_the_peer_has_it_and_never_when_it_left_half_way),
         cmocka_unit_test(a_file_comes_in_small_records_first_and_large_ones_later),
         cmocka_unit_test(every_record_fits_a_negotiated_fragment_length),
         cmocka_unit_test(a_probe_is_not_a_failure),
