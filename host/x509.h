@@ -47,6 +47,10 @@ struct pag_x509_info {
 /* in: one certificate, DER or PEM, at most 8 KiB. PAG_E_SYNTAX, PAG_E_LIMIT. */
 enum pag_err pag_x509_info(struct pag_span in, struct pag_x509_info *out);
 
+/* Calls take for each DNS name of a certificate (as pag_x509_info), in order; others and those with a NUL
+ * inside are passed over. ctx: handed to take. PAG_E_SYNTAX, PAG_E_LIMIT. */
+enum pag_err pag_x509_dns_names(struct pag_span in, void (*take)(void *ctx, const char *name), void *ctx);
+
 /* DER to PEM with the label "CERTIFICATE", "CERTIFICATE REQUEST" or "X509 CRL"; out: appended. PAG_E_SPACE.
  */
 enum pag_err pag_x509_pem_of_der(const char *label, struct pag_span der, struct pag_buf *out);

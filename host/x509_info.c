@@ -237,6 +237,28 @@ enum pag_err pag_x509_info(struct pag_span in, struct pag_x509_info *out)
     return err;
 }
 
+enum pag_err pag_x509_dns_names(struct pag_span in, void (*take)(void *ctx, const char *name), void *ctx)
+{
+    X509 *cert = in.n > CERT_MAX ? NULL : pag_x509_parse(in);
+    if (cert == NULL) {
+        return in.n > CERT_MAX ? PAG_E_LIMIT : PAG_E_SYNTAX;
+    }
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        char text[256];
+        size_t n = name->type == GEN_DNS ? (size_t)ASN1_STRING_length(name->d.dNSName) : 0;
+        if (n > 0 && n < sizeof text && memchr(ASN1_STRING_get0_data(name->d.dNSName), 0, n) == NULL) {
+            memcpy(text, ASN1_STRING_get0_data(name->d.dNSName), n);
+            text[n] = '\0';
+            take(ctx, text);
+        }
+    }
+    GENERAL_NAMES_free(names);
+    X509_free(cert);
+    return PAG_OK;
+}
+
 /* ---- verifying ---- */
 
 static enum pag_err verify(X509_STORE *store, X509 *leaf, bool server, uint64_t now, struct pag_fail *why)

@@ -63,9 +63,11 @@ static const struct pag_ini_key keys[] = {
       .preset = "",
       TEXT_AT(server, names),
       .check = check_names,
-      .doc = "Names and addresses under which devices and people reach this server, comma-separated, the "
-             "main one first. They go into the server certificate beside the host name, localhost and this "
-             "machine's addresses." },
+      .doc =
+          "Names and addresses under which devices and people reach this server, comma-separated, the "
+          "main one first. They go into the server certificate beside the host name, localhost and this "
+          "machine's addresses, and devices are told the main one for MQTT. Empty: those of the certificate "
+          "that is there, as `init --names` or `renew-server-cert --names` made it." },
     { .section = "server",
       .key = "threads",
       .preset = "0",
@@ -552,7 +554,7 @@ static bool name_ok(const char *name)
            strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == strlen(at);
 }
 
-static enum pag_err add_name(struct pag_config_names *names, const char *name)
+enum pag_err pag_config_names_add(struct pag_config_names *names, const char *name)
 {
     for (size_t i = 0; i < names->n; i++) {
         if (strcasecmp(names->name[i], name) == 0) {
@@ -582,7 +584,7 @@ static enum pag_err add_list(struct pag_config_names *names, const char *list)
         }
         memcpy(one, list, kept);
         one[kept] = '\0';
-        if (kept > 0 && add_name(names, one) != PAG_OK) {
+        if (kept > 0 && pag_config_names_add(names, one) != PAG_OK) {
             return PAG_E_CONFIG;
         }
         list += n;
@@ -609,22 +611,22 @@ static bool address_text(const struct sockaddr *sa, char *out, socklen_t cap)
 }
 
 /* What does not fit any more is left out: these are a convenience, the configured ones are kept. */
-static void add_detected(struct pag_config_names *names)
+void pag_config_names_detect(struct pag_config_names *names)
 {
     char text[256] = "";
     struct ifaddrs *list = NULL;
     if (gethostname(text, sizeof text - 1) == 0) {
-        (void)add_name(names, text);
+        (void)pag_config_names_add(names, text);
     }
-    (void)add_name(names, "localhost");
-    (void)add_name(names, "127.0.0.1");
-    (void)add_name(names, "::1");
+    (void)pag_config_names_add(names, "localhost");
+    (void)pag_config_names_add(names, "127.0.0.1");
+    (void)pag_config_names_add(names, "::1");
     if (getifaddrs(&list) != 0) {
         return;
     }
     for (const struct ifaddrs *at = list; at != NULL; at = at->ifa_next) {
         if ((at->ifa_flags & IFF_UP) != 0 && address_text(at->ifa_addr, text, sizeof text)) {
-            (void)add_name(names, text);
+            (void)pag_config_names_add(names, text);
         }
     }
     freeifaddrs(list);
@@ -635,7 +637,7 @@ enum pag_err pag_config_names_of(const char *list, bool detect, struct pag_confi
     memset(out, 0, sizeof *out);
     enum pag_err err = add_list(out, list);
     if (err == PAG_OK && detect) {
-        add_detected(out);
+        pag_config_names_detect(out);
     }
     return err;
 }

@@ -114,6 +114,10 @@ struct pag_config_names {
  * long.
  */
 enum pag_err pag_config_names_of(const char *list, bool detect, struct pag_config_names *out);
+/* One name more, if it is not there yet. PAG_E_CONFIG: it is none, too long, or there is no room. */
+enum pag_err pag_config_names_add(struct pag_config_names *names, const char *name);
+/* Adds what pag_config_names_of detects; what does not fit any more is left out. */
+void pag_config_names_detect(struct pag_config_names *names);
 
 /* Ports that were really bound (0 in the configuration: the kernel picked), as JSON in <data>/run/ports.json.
  */

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -119,11 +120,32 @@ void pag_daemon_set_limits(struct pag_daemon *d)
     atomic_store(&to->transfers, d->config.limits.transfers);
 }
 
+/* The name under which devices find the managed broker. A name that nobody chose is not told, as it may mean
+ * something else or nothing elsewhere: a device without one takes the name by which it came here. */
+static void broker_name(const struct pag_daemon *d, char out[PAG_CONFIG_NAME_CHARS])
+{
+    struct pag_config_names mine;
+    struct pag_config_names detected = { .n = 0 };
+    out[0] = '\0';
+    if (pag_init_names(&d->paths, d->config.server.names, &mine) != PAG_OK || mine.n == 0) {
+        return;
+    }
+    pag_config_names_detect(&detected);
+    bool told = d->config.server.names[0] != '\0';
+    bool chosen = mine.name[0][0] != '*';
+    for (size_t i = 0; i < detected.n; i++) {
+        chosen = chosen && strcasecmp(detected.name[i], mine.name[0]) != 0;
+    }
+    if (told || chosen) {
+        memcpy(out, mine.name[0], PAG_CONFIG_NAME_CHARS);
+    }
+}
+
 static int app_up(struct pag_daemon *d)
 {
     struct pag_fail why = { .code = PAG_OK };
-    struct pag_config_names names = { .n = 0 };
-    (void)pag_config_names_of(d->config.server.names, true, &names);
+    char name[PAG_CONFIG_NAME_CHARS];
+    broker_name(d, name);
     bool external = d->config.mqtt.mode == PAG_MQTT_EXTERNAL;
     struct pag_app_config config = {
         .store = d->store,
@@ -135,9 +157,7 @@ static int app_up(struct pag_daemon *d)
         .freshness_sign = pag_crypto_sign,
         .freshness_ctx = d->freshness,
         .poll_s = d->config.device.poll_s,
-        .mqtt_host = external      ? d->config.mqtt.host
-                     : names.n > 0 ? names.name[0]
-                                   : "localhost",
+        .mqtt_host = external ? d->config.mqtt.host : name,
         .mqtt_port = external ? d->config.mqtt.port : 0,
         .claims_per_minute = d->config.limits.claims_per_minute,
         .unproven_devices = d->config.limits.unproven_devices,

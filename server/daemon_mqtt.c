@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/bytes.h"
@@ -10,7 +12,13 @@
 #include "server/app/report.h"
 #include "server/daemon.h"
 
-enum { BROKER_WAIT_MS = 1500, CALL_ARENA = 16 << 20, TOPICS_MAX = 3 * PAG_TEMPLATES_MAX };
+enum {
+    BROKER_WAIT_MS = 1500,
+    PORT_TRIES = 15,
+    PORT_PAUSE_MS = 200,
+    CALL_ARENA = 16 << 20,
+    TOPICS_MAX = 3 * PAG_TEMPLATES_MAX
+};
 
 struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena)
 {
@@ -96,12 +104,64 @@ static bool find_plugin(char out[320])
     return plugin_in("/usr/lib/pagurus", out) || plugin_in("/usr/local/lib/pagurus", out);
 }
 
+/* What can be known before the broker is started. The broker of a server that was killed may need a moment to
+ * end: a taken port is looked at for some seconds. */
+static int broker_can_start(const struct pag_daemon *d)
+{
+    char text[200] = "";
+    struct stat st;
+    const struct timespec pause = { .tv_nsec = PORT_PAUSE_MS * 1000000L };
+    const char *program = d->config.mqtt.mosquitto;
+    if (stat(program, &st) != 0 || !S_ISREG(st.st_mode) || access(program, X_OK) != 0) {
+        return pag_say_error(PAG_EXIT_USAGE,
+                             "Install it (Debian: apt install mosquitto), or say where it is: --set "
+                             "mqtt.mosquitto=<path>, or serve without MQTT: --set mqtt.mode=off",
+                             "mqtt: the broker's program cannot be run: %s", program);
+    }
+    enum pag_err err = PAG_OK;
+    for (int i = 0; i < PORT_TRIES; i++) {
+        err = pag_network_port_free("mqtt", d->config.mqtt.address, d->config.mqtt.port, text);
+        if (err != PAG_E_EXISTS) {
+            break;
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    if (err == PAG_E_EXISTS) {
+        return pag_say_error(PAG_EXIT_CONFLICT,
+                             "End the other program, or choose a port: --set mqtt.port=<number>. On Debian "
+                             "'mosquitto' is a service of its own: systemctl disable --now mosquitto",
+                             "%s", text);
+    }
+    return err == PAG_OK ? 0 : pag_say_error(PAG_EXIT_FAILED, NULL, "%s", text);
+}
+
+/* One that ended at its first start will hardly do better later; one that is only slow will come. */
+static int broker_start(struct pag_daemon *d)
+{
+    struct pag_broker_status status;
+    enum pag_err err = pag_broker_start(d->broker, BROKER_WAIT_MS);
+    if (err == PAG_OK) {
+        return 0;
+    }
+    pag_broker_status_get(d->broker, &status);
+    if (status.restarts > 0) {
+        return pag_say_error(PAG_EXIT_FAILED, "Mend that, or serve without MQTT: --set mqtt.mode=off",
+                             "mqtt: the broker does not start: %s", status.last_error);
+    }
+    pag_log_warn(d->log, "broker.not_yet", PAG_F_STR("error", pag_err_word(err)));
+    return 0;
+}
+
 static int broker_up(struct pag_daemon *d)
 {
     char plugin[320];
     char text[256] = "";
     struct pag_fail why = { .code = PAG_OK };
     const char *configured = d->config.mqtt.plugin;
+    int able = broker_can_start(d);
+    if (able != 0) {
+        return able;
+    }
     const struct pag_broker_config config = {
         .dir = d->paths.broker_dir,
         .mosquitto = d->config.mqtt.mosquitto,
@@ -131,14 +191,7 @@ static int broker_up(struct pag_daemon *d)
     }
     on_products(d);
     int code = pag_daemon_keep_first(d);
-    if (code != 0) {
-        return code;
-    }
-    err = pag_broker_start(d->broker, BROKER_WAIT_MS);
-    if (err != PAG_OK) {
-        pag_log_warn(d->log, "broker.not_yet", PAG_F_STR("error", pag_err_word(err)));
-    }
-    return 0;
+    return code != 0 ? code : broker_start(d);
 }
 
 static const char *loopback_of(const char *address)

@@ -428,15 +428,38 @@ enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result
     return err == PAG_OK ? init_at(&paths, order, out, why) : err;
 }
 
+static void take_name(void *ctx, const char *name)
+{
+    (void)pag_config_names_add(ctx, name);
+}
+
+enum pag_err pag_init_names(const struct pag_paths *paths, const char *configured,
+                            struct pag_config_names *out)
+{
+    struct pag_buf pem = { NULL, 0, 0 };
+    struct pag_buf der = { (uint8_t[PAG_CERT_DER_MAX]){ 0 }, 0, PAG_CERT_DER_MAX };
+    enum pag_err err = pag_config_names_of(configured, false, out);
+    if (err != PAG_OK || out->n > 0) {
+        return err;
+    }
+    if (pag_fs_read(paths->server_pem, PEM_MAX, &pem, NULL) == PAG_OK &&
+        pag_x509_der_of_pem("CERTIFICATE", (struct pag_span){ pem.p, pem.n }, &der) == PAG_OK) {
+        (void)pag_x509_dns_names((struct pag_span){ der.p, der.n }, take_name, out);
+    }
+    pag_fs_buf_free(&pem);
+    return PAG_OK;
+}
+
 enum pag_err pag_init_renew_server(const struct pag_paths *paths, const char *names, uint64_t now,
                                    uint64_t lifetime_s, struct pag_fail *why)
 {
     struct pag_config_names list;
     struct pag_ca *ca = NULL;
-    if (pag_config_names_of(names, true, &list) != PAG_OK) {
+    if (pag_init_names(paths, names, &list) != PAG_OK) {
         return pag_fail_set(why, PAG_E_CONFIG,
                             "names: not a comma-separated list of host names and addresses", 0);
     }
+    pag_config_names_detect(&list);
     enum pag_err err = pag_ca_load(paths->server_ca_pem, paths->server_ca_key, NULL, &ca, why);
     if (err == PAG_OK) {
         err = make_server(paths, ca, &list, now, lifetime_s, why);

@@ -68,7 +68,15 @@ enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result
 
 bool pag_init_done(const struct pag_paths *paths); /* the data folder holds an installation */
 
-/* New key and certificate for tls/server.* by the server authority; names as in pag_init_order. */
+/*
+ * The names of this server, the main one first: those of the list, or, when it is empty, those of the server
+ * certificate that is there. configured: comma-separated. Nothing is detected. *out has none when there is no
+ * certificate to read. PAG_E_CONFIG: the list is none.
+ */
+enum pag_err pag_init_names(const struct pag_paths *paths, const char *configured,
+                            struct pag_config_names *out);
+/* New key and certificate for tls/server.* by the server authority; names: as for pag_init_names, and what is
+ * detected is added. */
 enum pag_err pag_init_renew_server(const struct pag_paths *paths, const char *names, uint64_t now,
                                    uint64_t lifetime_s, struct pag_fail *why);
 /* tls/svc.*, the same way. */

@@ -39,15 +39,15 @@ struct pag_network {
  * SO_REUSEPORT lets a second server of the same user share a port without a word, so one socket without it is
  * tried first.
  */
-static enum pag_err port_is_free(const struct pag_network_listener *l, char text[200])
+enum pag_err pag_network_port_free(const char *name, const char *address, uint16_t number, char text[200])
 {
     char port[8];
     struct addrinfo *found = NULL;
     const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
-    (void)snprintf(port, sizeof port, "%u", l->port);
-    int rc = getaddrinfo(l->address[0] != '\0' ? l->address : NULL, port, &hints, &found);
+    (void)snprintf(port, sizeof port, "%u", number);
+    int rc = getaddrinfo(address[0] != '\0' ? address : NULL, port, &hints, &found);
     if (rc != 0) {
-        (void)snprintf(text, 200, "%s: address %s: %s", l->name, l->address, gai_strerror(rc));
+        (void)snprintf(text, 200, "%s: address %s: %s", name, address, gai_strerror(rc));
         return PAG_E_CONFIG;
     }
     enum pag_err err = PAG_OK;
@@ -57,7 +57,7 @@ static enum pag_err port_is_free(const struct pag_network_listener *l, char text
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) {
             err = errno == EADDRINUSE ? PAG_E_EXISTS : PAG_E_IO;
-            (void)snprintf(text, 200, "%s: port %u of %s %s", l->name, l->port, l->address,
+            (void)snprintf(text, 200, "%s: port %u of %s %s", name, number, address,
                            errno == EADDRINUSE ? "is taken by another program"
                            : errno == EACCES   ? "needs more rights (below 1024)"
                                                : "cannot be bound");
@@ -73,7 +73,7 @@ static enum pag_err attach(struct pag_network *n, const struct pag_network_confi
 {
     const struct pag_network_listener *l = &config->listener[index];
     struct pag_fail why = { .code = PAG_OK };
-    enum pag_err err = port_is_free(l, text);
+    enum pag_err err = pag_network_port_free(l->name, l->address, l->port, text);
     n->port[index] = l->port;
     n->http[index] = l->http;
     for (uint32_t i = 0; err == PAG_OK && i < n->thread_n; i++) {

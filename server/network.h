@@ -35,6 +35,12 @@ struct pag_network_config {
 };
 
 /*
+ * Whether a port could be bound by a program that shares it with nobody. name is for the message, address a
+ * numeric one. PAG_E_EXISTS (taken), PAG_E_IO, PAG_E_CONFIG (no address); text[200] then says which and why.
+ */
+enum pag_err pag_network_port_free(const char *name, const char *address, uint16_t port, char text[200]);
+
+/*
  * Binds everything; no thread runs yet, so nothing is answered. The loops are usable: pag_network_loop. On
  * PAG_E_EXISTS (port taken) and PAG_E_IO text[200] names the listener and why.
  */
