@@ -184,6 +184,13 @@ bool pag_in_may_reboot(const struct pag_inner *a)
     return a->hooks == NULL || a->hooks->may_update == NULL || a->hooks->may_update(a->hooks_ctx);
 }
 
+void pag_in_feed(const struct pag_inner *a)
+{
+    if (a->port->feed_watchdog != NULL) {
+        a->port->feed_watchdog(a->port->ctx);
+    }
+}
+
 uint8_t pag_in_progress(const struct pag_in_target *t)
 {
     uint32_t hundredth = t->size / 100; /* in 32 bits: no device needs a 64-bit division for this */
@@ -290,9 +297,7 @@ uint32_t pag_agent_step(struct pag_agent *agent)
         return STEP_MAX_MS;
     }
     a->now_ms = a->port->now_ms(a->port->ctx);
-    if (a->port->feed_watchdog != NULL) {
-        a->port->feed_watchdog(a->port->ctx);
-    }
+    pag_in_feed(a);
     run_hooks(a);
     pag_in_watch_trial(a);
     watch_loneliness(a);

@@ -352,6 +352,7 @@ static void take_token(struct pag_inner *a, const struct offer *o, const struct 
         return;
     }
     enum pag_err err = pag_token_verify(a->port->crypto, o->token, d->trust, a->nonce, &t, &why);
+    pag_in_feed(a);
     if (err != PAG_OK) {
         (void)pag_in_fail(a, err, why.what);
         return;
@@ -401,6 +402,7 @@ static enum pag_err judge(struct pag_inner *a, const struct offer *o, const stru
         return err;
     }
     fill_target(a, &t, &state);
+    pag_in_feed(a);
     if (o->permit.n > 0 &&
         pag_manifest_verify(a->port->crypto, o->permit, d->trust, d->permit, NULL) == PAG_OK) {
         t.permit = d->permit;

@@ -107,8 +107,9 @@ struct __attribute__((may_alias)) pag_inner {
     bool set_up, enrolled, has_record, own_certificate;
     bool trial, came_back, contacted, stale, cancel;
     bool reboot_wanted, want_nonce;
-    bool claim_gone; /* the server will not take this claim any more */
-    uint8_t slot;    /* running */
+    bool checking_trust; /* in TRUST: the set is there, its signatures are being verified */
+    bool claim_gone;     /* the server will not take this claim any more */
+    uint8_t slot;        /* running */
     uint8_t try_n, arm_phase, fails, revert_reason;
     uint8_t last_report;
     uint8_t sub_next; /* subscriptions still to be sent in this session */
@@ -198,6 +199,7 @@ void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record *r);
 /* Does the application let us reboot now? Not asked when a trial ends. */
 bool pag_in_may_reboot(const struct pag_inner *a);
+void pag_in_feed(const struct pag_inner *a); /* the watchdog, between two things that each take long */
 uint8_t pag_in_progress(const struct pag_in_target *t); /* percent written, 100 only at the end */
 uint8_t pag_in_boot_state(const struct pag_inner *a);   /* 0 confirmed, 1 on trial, 2 came back */
 struct pag_buf pag_in_scratch(const struct pag_inner *a, uint32_t from, uint32_t n);

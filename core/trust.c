@@ -83,76 +83,6 @@ static enum pag_err check_all_ids(const struct pag_crypto *crypto, const struct 
     return err;
 }
 
-/*
- * Counts the roots of old (may be NULL) and of t that signed. A signature by a listed root that does not
- * verify refuses the whole set; signers that neither lists are passed over. Signers are sorted strictly by
- * id, so none counts twice.
- */
-static enum pag_err check_signers(const struct pag_crypto *crypto, const struct pag_trust_set *old,
-                                  const struct pag_trust_set *t, const struct pag_cose_sign *envelope,
-                                  struct pag_fail *why)
-{
-    struct pag_cbor_reader signers = envelope->signers;
-    unsigned by_old = 0;
-    unsigned by_new = 0;
-    for (size_t i = 0; i < envelope->n; i++) {
-        struct pag_span id = { 0 };
-        struct pag_span sig = { 0 };
-        uint8_t digest[PAG_SHA256_BYTES];
-        enum pag_err err = pag_cose_signer_next(&signers, &id, &sig);
-        if (err != PAG_OK) {
-            return pag_fail_set(why, err, "trust set: signer of this index", i);
-        }
-        const struct pag_trust_key *in_old = root_of(old, id.p);
-        const struct pag_trust_key *in_new = root_of(t, id.p);
-        const struct pag_trust_key *key = in_old != NULL ? in_old : in_new;
-        if (key == NULL) {
-            continue;
-        }
-        pag_cose_sign_digest(crypto, id.p, envelope->payload, digest);
-        if (crypto->p256_verify(key->point, digest, sig.p) != PAG_OK) {
-            return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: signature of this root is wrong",
-                                pag_u32be(id.p));
-        }
-        by_old += in_old != NULL;
-        by_new += in_new != NULL;
-    }
-    if (by_new < t->root_threshold) {
-        return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: too few of its own roots signed", by_new);
-    }
-    if (old != NULL && by_old < old->root_threshold) {
-        return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: too few roots of the set before signed",
-                            by_old);
-    }
-    return PAG_OK;
-}
-
-enum pag_err pag_trust_accept_first(const struct pag_crypto *crypto, struct pag_span cose,
-                                    const uint8_t pinned[PAG_SHA256_BYTES], struct pag_trust_set *out,
-                                    struct pag_fail *why)
-{
-    struct pag_cose_sign envelope = { 0 };
-    uint8_t digest[PAG_SHA256_BYTES];
-    enum pag_err err = parse(cose, out, &envelope, why);
-    if (err != PAG_OK) {
-        return err;
-    }
-    pag_sha256_of(crypto, cose, digest);
-    if (pinned != NULL && !pag_equal_ct(digest, pinned, sizeof digest)) {
-        err = pag_fail_set(why, PAG_E_DIGEST, "trust set: not the pinned one", pag_u32be(digest));
-    }
-    if (err == PAG_OK) {
-        err = check_all_ids(crypto, out, why);
-    }
-    if (err == PAG_OK) {
-        err = check_signers(crypto, NULL, out, &envelope, why);
-    }
-    if (err != PAG_OK) {
-        memset(out, 0, sizeof *out);
-    }
-    return err;
-}
-
 static enum pag_err check_chain(const struct pag_trust_set *old, const uint8_t old_digest[PAG_SHA256_BYTES],
                                 const struct pag_trust_set *t, struct pag_fail *why)
 {
@@ -171,26 +101,115 @@ static enum pag_err check_chain(const struct pag_trust_set *old, const uint8_t o
     return PAG_OK;
 }
 
+static enum pag_err check_pin(const struct pag_crypto *crypto, struct pag_span cose, const uint8_t *pinned,
+                              struct pag_fail *why)
+{
+    uint8_t digest[PAG_SHA256_BYTES];
+    if (pinned == NULL) {
+        return PAG_OK;
+    }
+    pag_sha256_of(crypto, cose, digest);
+    return pag_equal_ct(digest, pinned, sizeof digest)
+               ? PAG_OK
+               : pag_fail_set(why, PAG_E_DIGEST, "trust set: not the pinned one", pag_u32be(digest));
+}
+
+enum pag_err pag_trust_check_begin(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                                   const uint8_t *bound_to, struct pag_span cose, struct pag_fail *why)
+{
+    enum pag_err err = parse(cose, c->out, &c->envelope, why);
+    if (err == PAG_OK) {
+        err = c->old == NULL ? check_pin(crypto, cose, bound_to, why)
+                             : check_chain(c->old, bound_to, c->out, why);
+    }
+    if (err == PAG_OK) {
+        err = check_all_ids(crypto, c->out, why);
+    }
+    if (err != PAG_OK) {
+        memset(c->out, 0, sizeof *c->out);
+    }
+    return err;
+}
+
+/*
+ * One signer. A signature by a listed root that does not verify refuses the whole set; signers that neither
+ * set lists are passed over. Signers are sorted strictly by id, so none counts twice.
+ */
+static enum pag_err check_signer(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                                 struct pag_fail *why)
+{
+    struct pag_span id = { 0 };
+    struct pag_span sig = { 0 };
+    uint8_t digest[PAG_SHA256_BYTES];
+    enum pag_err err = pag_cose_signer_next(&c->envelope.signers, &id, &sig);
+    if (err != PAG_OK) {
+        return pag_fail_set(why, err, "trust set: signer of this index", c->at);
+    }
+    c->at++;
+    const struct pag_trust_key *in_old = root_of(c->old, id.p);
+    const struct pag_trust_key *in_new = root_of(c->out, id.p);
+    const struct pag_trust_key *key = in_old != NULL ? in_old : in_new;
+    if (key == NULL) {
+        return PAG_E_AGAIN;
+    }
+    pag_cose_sign_digest(crypto, id.p, c->envelope.payload, digest);
+    if (crypto->p256_verify(key->point, digest, sig.p) != PAG_OK) {
+        return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: signature of this root is wrong",
+                            pag_u32be(id.p));
+    }
+    c->by_old = (uint8_t)(c->by_old + (in_old != NULL));
+    c->by_new = (uint8_t)(c->by_new + (in_new != NULL));
+    return PAG_E_AGAIN;
+}
+
+static enum pag_err count_signers(const struct pag_trust_check *c, struct pag_fail *why)
+{
+    if (c->by_new < c->out->root_threshold) {
+        return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: too few of its own roots signed", c->by_new);
+    }
+    if (c->old != NULL && c->by_old < c->old->root_threshold) {
+        return pag_fail_set(why, PAG_E_SIGNATURE, "trust set: too few roots of the set before signed",
+                            c->by_old);
+    }
+    return PAG_OK;
+}
+
+enum pag_err pag_trust_check_step(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                                  struct pag_fail *why)
+{
+    enum pag_err err = c->at < c->envelope.n ? check_signer(c, crypto, why) : count_signers(c, why);
+    if (err != PAG_OK && err != PAG_E_AGAIN) {
+        memset(c->out, 0, sizeof *c->out);
+    }
+    return err;
+}
+
+static enum pag_err accept_set(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                               const uint8_t *bound_to, struct pag_span cose, struct pag_fail *why)
+{
+    enum pag_err err = pag_trust_check_begin(c, crypto, bound_to, cose, why);
+    if (err == PAG_OK) {
+        do {
+            err = pag_trust_check_step(c, crypto, why);
+        } while (err == PAG_E_AGAIN);
+    }
+    return err;
+}
+
+enum pag_err pag_trust_accept_first(const struct pag_crypto *crypto, struct pag_span cose,
+                                    const uint8_t pinned[PAG_SHA256_BYTES], struct pag_trust_set *out,
+                                    struct pag_fail *why)
+{
+    struct pag_trust_check c = { .out = out };
+    return accept_set(&c, crypto, pinned, cose, why);
+}
+
 enum pag_err pag_trust_accept_next(const struct pag_crypto *crypto, const struct pag_trust_set *old,
                                    const uint8_t old_digest[PAG_SHA256_BYTES], struct pag_span cose,
                                    struct pag_trust_set *out, struct pag_fail *why)
 {
-    struct pag_cose_sign envelope = { 0 };
-    enum pag_err err = parse(cose, out, &envelope, why);
-    if (err != PAG_OK) {
-        return err;
-    }
-    err = check_chain(old, old_digest, out, why);
-    if (err == PAG_OK) {
-        err = check_all_ids(crypto, out, why);
-    }
-    if (err == PAG_OK) {
-        err = check_signers(crypto, old, out, &envelope, why);
-    }
-    if (err != PAG_OK) {
-        memset(out, 0, sizeof *out);
-    }
-    return err;
+    struct pag_trust_check c = { .old = old, .out = out };
+    return accept_set(&c, crypto, old_digest, cose, why);
 }
 
 enum pag_err pag_trust_signing_digest(const struct pag_crypto *crypto, struct pag_span payload,

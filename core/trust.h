@@ -4,6 +4,7 @@
 #include <pagurus/errors.h>
 #include <pagurus/types.h>
 
+#include "core/cose.h"
 #include "core/crypto.h"
 
 /*
@@ -62,6 +63,29 @@ enum pag_err pag_trust_accept_first(const struct pag_crypto *crypto, struct pag_
 enum pag_err pag_trust_accept_next(const struct pag_crypto *crypto, const struct pag_trust_set *old,
                                    const uint8_t old_digest[PAG_SHA256_BYTES], struct pag_span cose,
                                    struct pag_trust_set *out, struct pag_fail *why);
+
+/*
+ * The same in pieces, for devices on which one verification takes long. begin checks everything but the
+ * signatures; then each step verifies one at most and returns PAG_E_AGAIN until the last. A set is accepted
+ * when a step has returned PAG_OK, not before, although *out is filled.
+ */
+struct pag_trust_check {
+    const struct pag_trust_set *old; /* NULL: a first set */
+    struct pag_trust_set *out;
+    struct pag_cose_sign envelope; /* spans into the set's bytes */
+    uint8_t at;                    /* signers looked at */
+    uint8_t by_old, by_new;        /* roots of the old and of the new set that signed */
+};
+
+/*
+ * c: old and out set by the caller, the rest zero. bound_to: SHA-256 of the old set's bytes; for a first set
+ * the pinned digest, or NULL. cose: the new set's bytes. What c points to and cose stay where they are until
+ * the last step. Errors as above.
+ */
+enum pag_err pag_trust_check_begin(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                                   const uint8_t *bound_to, struct pag_span cose, struct pag_fail *why);
+enum pag_err pag_trust_check_step(struct pag_trust_check *c, const struct pag_crypto *crypto,
+                                  struct pag_fail *why);
 
 /* The release key with that id that may sign this kind at this epoch, or NULL. */
 const struct pag_trust_key *pag_trust_release_key(const struct pag_trust_set *t,

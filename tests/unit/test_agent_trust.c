@@ -1,0 +1,156 @@
+/* Trust sets and tokens on a device: how long a step is, what ends, what a token says.
+ * docs/spec/trust-set.md. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/support/agent_fake.h"
+
+enum { OLD_N = 9000, NEW_N = 20001, ROOTS = PAG_TRUST_ROOTS_MAX, DAY_S = 86400 };
+static uint8_t old_image[OLD_N];
+static uint8_t new_image[NEW_N];
+
+/* A watchdog that is fed by steps only and bites when verifying takes too long. */
+static struct pag_crypto slow;
+static unsigned since_fed, most_at_once, verified;
+
+static enum pag_err slow_verify(const uint8_t point[PAG_P256_POINT_BYTES],
+                                const uint8_t digest[PAG_SHA256_BYTES], const uint8_t sig[PAG_P256_SIG_BYTES])
+{
+    verified++;
+    since_fed++;
+    most_at_once = since_fed > most_at_once ? since_fed : most_at_once;
+    return pag_crypto_openssl()->p256_verify(point, digest, sig);
+}
+
+static void feed(void *ctx)
+{
+    (void)ctx;
+    since_fed = 0;
+}
+
+static int device(void **state)
+{
+    struct fake *f = fake_new(13);
+    fake_image(old_image, OLD_N, 1);
+    fake_image(new_image, NEW_N, 2);
+    fake_factory(f, old_image, OLD_N);
+    slow = *pag_crypto_openssl();
+    slow.p256_verify = slow_verify;
+    since_fed = 0;
+    most_at_once = 0;
+    verified = 0;
+    f->port.crypto = &slow;
+    f->port.feed_watchdog = feed;
+    *state = f;
+    return 0;
+}
+
+static int gone(void **state)
+{
+    fake_free(*state);
+    return 0;
+}
+
+static struct pag_agent_status status(const struct fake *f)
+{
+    struct pag_agent_status s;
+    pag_agent_status(&f->agent, &s);
+    return s;
+}
+
+static bool said(const struct fake *f, enum pag_report_state s)
+{
+    return (f->srv.states >> s & 1U) != 0;
+}
+
+/* ---- sets with as many roots as there may be ---- */
+
+static void sign_by(EVP_PKEY *const *root, size_t n, struct pag_span payload, struct pag_trust_signature *sig)
+{
+    uint8_t digest[PAG_SHA256_BYTES];
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(pag_crypto_key_id(root[i], sig[i].key_id), PAG_OK);
+        assert_int_equal(pag_trust_signing_digest(pag_crypto_openssl(), payload, sig[i].key_id, digest),
+                         PAG_OK);
+        assert_int_equal(pag_crypto_sign(root[i], digest, sig[i].sig), PAG_OK);
+    }
+}
+
+/* A set of five roots, signed by them and by five old ones (old NULL: a first set). */
+static size_t big_set(struct fake *f, uint32_t version, EVP_PKEY *const *old, EVP_PKEY *const *now,
+                      struct pag_span previous, uint8_t out[PAG_TRUST_MAX])
+{
+    uint8_t payload[PAG_TRUST_MAX];
+    struct pag_buf b = { payload, 0, sizeof payload };
+    struct pag_buf cose = { out, 0, PAG_TRUST_MAX };
+    struct pag_trust_signature sig[2 * ROOTS];
+    struct pag_trust_set t = {
+        .version = version, .root_threshold = ROOTS, .root_n = ROOTS, .release_threshold = 1, .release_n = 1
+    };
+    memcpy(t.product, f->set.product, sizeof t.product);
+    for (size_t i = 0; i < ROOTS; i++) {
+        fake_key(now[i], &t.root[i]);
+    }
+    fake_key(f->srv.release, &t.release[0]);
+    t.release[0].kinds = 1U << PAG_KIND_FIRMWARE;
+    if (previous.n > 0) {
+        pag_sha256_of(pag_crypto_openssl(), previous, t.previous);
+    }
+    pag_trust_sort(&t);
+    assert_int_equal(pag_trust_payload(&t, &b, NULL), PAG_OK);
+    sign_by(now, ROOTS, pag_buf_span(&b), sig);
+    if (old != NULL) {
+        sign_by(old, ROOTS, pag_buf_span(&b), sig + ROOTS);
+    }
+    assert_int_equal(pag_trust_envelope(pag_buf_span(&b), sig, old != NULL ? 2 * ROOTS : ROOTS, &cose),
+                     PAG_OK);
+    return cose.n;
+}
+
+static void a_step_verifies_one_signature_at_most_also_of_ten_roots(void **state)
+{
+    struct fake *f = *state;
+    EVP_PKEY *root[2 * ROOTS];
+    for (size_t i = 0; i < 2 * ROOTS; i++) {
+        root[i] = pag_crypto_key_new();
+    }
+    f->srv.trust_n = big_set(f, 1, NULL, root, (struct pag_span){ 0 }, f->srv.trust);
+    pag_sha256_of(pag_crypto_openssl(), pag_span_of(f->srv.trust, f->srv.trust_n), f->set.trust_pin);
+    f->srv.next_n = big_set(f, 2, root, root + ROOTS, pag_span_of(f->srv.trust, f->srv.trust_n), f->srv.next);
+    f->srv.trust_version = 2;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_int_equal(status(f).trust_version, 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(verified >= 15);
+    assert_int_equal(most_at_once, 1);
+    for (size_t i = 0; i < 2 * ROOTS; i++) {
+        EVP_PKEY_free(root[i]);
+    }
+}
+
+static void an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures(void **state)
+{
+    struct fake *f = *state;
+    fake_factory_as(f, old_image, OLD_N, 5, 0);
+    f->srv.token = true;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    fake_permit(f, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_int_equal(most_at_once, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_step_verifies_one_signature_at_most_also_of_ten_roots, device,
+                                        gone),
+        cmocka_unit_test_setup_teardown(an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures,
+                                        device, gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
