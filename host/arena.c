@@ -1,7 +1,7 @@
 #include "host/arena.h"
 
-#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,22 +28,38 @@ struct pag_arena {
     size_t used;
 };
 
-/* Arenas of one pool may grow on different threads (a request is lent to the store's writer), hence the lock.
+/*
+ * The idle blocks are the first thread's that took one, so they need no lock: for every request on its loop's
+ * thread. An arena may grow on another thread too (a request is lent to the store's writer): there the heap
+ * serves, and the block comes to the pool when the arena is closed on its own thread.
  */
 struct pag_arena_pool {
-    pthread_mutex_t lock;
+    _Atomic(const void *) owner; /* what_i_am() of that thread, NULL: none yet */
     struct block *idle;
     size_t idle_bytes;
     size_t keep_bytes;
 };
 
+/* An address that no two living threads share. */
+static const void *what_i_am(void)
+{
+    static _Thread_local char here;
+    return &here;
+}
+
+static bool is_mine(struct pag_arena_pool *pool)
+{
+    const void *me = what_i_am();
+    const void *owner = atomic_load_explicit(&pool->owner, memory_order_relaxed);
+    if (owner == NULL && atomic_compare_exchange_strong(&pool->owner, &owner, me)) {
+        return true;
+    }
+    return owner == me;
+}
+
 struct pag_arena_pool *pag_arena_pool_new(size_t keep_bytes)
 {
     struct pag_arena_pool *pool = calloc(1, sizeof(*pool));
-    if (pool != NULL && pthread_mutex_init(&pool->lock, NULL) != 0) {
-        free(pool);
-        return NULL;
-    }
     if (pool != NULL) {
         pool->keep_bytes = keep_bytes;
     }
@@ -60,7 +76,6 @@ void pag_arena_pool_free(struct pag_arena_pool *pool)
         pool->idle = b->next;
         free(b);
     }
-    (void)pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
@@ -69,16 +84,14 @@ static uint8_t *block_data(struct block *b)
     return (uint8_t *)(b + 1);
 }
 
-/* A block of the pool's list; NULL when it is empty. */
+/* A block of the pool's list; NULL when it is empty or another thread's. */
 static struct block *idle_take(struct pag_arena_pool *pool)
 {
-    (void)pthread_mutex_lock(&pool->lock);
-    struct block *b = pool->idle;
+    struct block *b = is_mine(pool) ? pool->idle : NULL;
     if (b != NULL) {
         pool->idle = b->next;
         pool->idle_bytes -= BLOCK_BYTES;
     }
-    (void)pthread_mutex_unlock(&pool->lock);
     return b;
 }
 
@@ -100,20 +113,13 @@ static struct block *block_take(struct pag_arena_pool *pool, size_t need)
 
 static void block_give(struct pag_arena_pool *pool, struct block *b)
 {
-    bool kept = false;
-    if (b->cap == (size_t)BLOCK_CAP) {
-        (void)pthread_mutex_lock(&pool->lock);
-        kept = pool->idle_bytes + BLOCK_BYTES <= pool->keep_bytes;
-        if (kept) {
-            b->next = pool->idle;
-            pool->idle = b;
-            pool->idle_bytes += BLOCK_BYTES;
-        }
-        (void)pthread_mutex_unlock(&pool->lock);
-    }
-    if (!kept) {
+    if (b->cap != (size_t)BLOCK_CAP || !is_mine(pool) || pool->idle_bytes + BLOCK_BYTES > pool->keep_bytes) {
         free(b);
+        return;
     }
+    b->next = pool->idle;
+    pool->idle = b;
+    pool->idle_bytes += BLOCK_BYTES;
 }
 
 static size_t aligned(size_t n)
@@ -227,18 +233,22 @@ struct pag_span pag_arena_copy(struct pag_arena *a, struct pag_span s)
 
 char *pag_arena_printf(struct pag_arena *a, const char *fmt, ...)
 {
+    /* Nearly every text fits what is left of the block and is made there at once, without measuring first. */
+    struct block *b = a->blocks;
+    size_t room = b->cap - b->used;
+    char *text = (char *)block_data(b) + b->used;
     va_list args;
     va_start(args, fmt);
     va_list again;
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
+    int n = vsnprintf(text, room, fmt, args);
     va_end(args);
-    char *text = n < 0 ? NULL : take(a, (size_t)n + 1);
-    if (text != NULL) {
-        (void)vsnprintf(text, (size_t)n + 1, fmt, again);
+    char *taken = n < 0 ? NULL : take(a, (size_t)n + 1);
+    if (taken != NULL && taken != text) {
+        (void)vsnprintf(taken, (size_t)n + 1, fmt, again);
     }
     va_end(again);
-    return text;
+    return taken;
 }
 
 size_t pag_arena_used(const struct pag_arena *a)

@@ -8,8 +8,9 @@
 
 /*
  * One arena a request: everything allocated from it lives until pag_arena_close, nothing is freed alone. A
- * pool keeps blocks for reuse and is locked: one arena belongs to one thread at a time, but arenas of one
- * pool may be used by several at once. Over the ceiling, allocation returns NULL.
+ * pool keeps blocks for reuse by the first thread that opens an arena in it. One arena belongs to one thread
+ * at a time, but arenas of one pool may be used by several at once: other threads are served by the heap.
+ * Over the ceiling, allocation returns NULL.
  */
 struct pag_arena;
 struct pag_arena_pool;

@@ -5,7 +5,9 @@
 
 Both servers run here at the same time with one worker, serve the same files with the same certificates and the
 same TLS settings, and take turns under the same load. A figure is replies per CPU second (user + system) of the
-server's processes; each cell is the median of 5 samples (3 with --short), the ratio that of the medians.
+server's processes; each cell is the median of 15 samples (7 with --short). The ratio is the median of those of
+two samples taken one after the other, in turn the one and the other server first, so that what else the machine
+does falls on both.
 Before measuring, every transfer's bytes are compared with the file. Standard library only; needs nginx and
 openssl in PATH. Exit 1: wrong bytes, or errors under load. Goals are printed, not enforced.
 """
@@ -180,16 +182,16 @@ def measure(args, d):
         servers.append(Server("nginx", [shutil.which("nginx") or "/usr/sbin/nginx", "-e", str(d / "error.log"), "-p", str(d),
                                         "-c", str(d / "nginx.conf")], ports[2:], d))
         etags = [check_bytes(s, d) for s in servers]
-        rounds, seconds = (3, 0.7) if args.short else (5, 1.8)
+        rounds, seconds = (7, 0.3) if args.short else (15, 0.6)
         rows = []
         for row in ROWS:
             cells = [[], []]
-            for _ in range(rounds):
-                for i, server in enumerate(servers):
-                    cells[i].append(sample(load, server, row, etags[i], seconds, d))
+            for turn in range(rounds):
+                for i in (0, 1) if turn % 2 == 0 else (1, 0):
+                    cells[i].append(sample(load, servers[i], row, etags[i], seconds, d))
             ours, theirs = (statistics.median(c) for c in cells)
-            rows.append({"row": row[0], "ours": ours, "nginx": theirs, "ratio": ours / theirs, "goal": row[6],
-                         "samples": cells})
+            ratio = statistics.median(a / b for a, b in zip(*cells))
+            rows.append({"row": row[0], "ours": ours, "nginx": theirs, "ratio": ratio, "goal": row[6], "samples": cells})
         return rows
     finally:
         for s in servers:
@@ -199,7 +201,7 @@ def measure(args, d):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="folder with bench_http_load and bench_http_serve")
-    parser.add_argument("--short", action="store_true", help="3 samples of 0.7 s: for a smoke test")
+    parser.add_argument("--short", action="store_true", help="7 samples of 0.3 s: for a smoke test")
     parser.add_argument("--json", help="also write the samples to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-http-") as name:

@@ -120,6 +120,24 @@ static void allocations_do_not_overlap(void **state)
     pag_arena_close(a);
 }
 
+static void a_text_is_whole_wherever_its_block_ends(void **state)
+{
+    (void)state;
+    struct pag_arena *a = pag_arena_open(pool, 1 << 20);
+    const char *texts[200];
+    assert_non_null(a);
+    for (int i = 0; i < 200;
+         i++) { /* 16 to 300 bytes: several blocks, each left with less than the next text */
+        texts[i] = pag_arena_printf(a, "%0*d", 16 + (i * 37) % 285, i);
+    }
+    for (int i = 0; i < 200; i++) {
+        assert_non_null(texts[i]);
+        assert_int_equal(strlen(texts[i]), 16 + (i * 37) % 285);
+        assert_int_equal(strtol(texts[i], NULL, 10), i);
+    }
+    pag_arena_close(a);
+}
+
 /* A request's arena is lent to the store's writer while its thread opens others. */
 static void *use_pool(void *shared)
 {
@@ -164,6 +182,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_large_block_does_not_end_the_small_one_in_use, set_up, tear_down),
         cmocka_unit_test_setup_teardown(texts_are_terminated_copies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(allocations_do_not_overlap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_text_is_whole_wherever_its_block_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(arenas_of_one_pool_grow_on_several_threads, set_up, tear_down),
         cmocka_unit_test(closing_nothing_is_fine),
     };
