@@ -161,7 +161,9 @@ static void watch_time(struct pag_inner *a)
         a->stale = true;
         pag_in_log(a, "agent.stale", NULL, 0);
     }
-    if (pag_in_passed(a, a->token_ms, pag_in_ms(a->set->fresh_every_s))) {
+    uint32_t every_s = a->set->fresh_every_s;
+    every_s = a->token_valid_s > 0 && a->token_valid_s < every_s ? a->token_valid_s : every_s;
+    if (pag_in_passed(a, a->token_ms, pag_in_ms(every_s))) {
         a->want_nonce = true;
     }
     /* millisecond differences stay meaningful for 24 days; an older moment is moved along */
@@ -344,6 +346,19 @@ static enum pag_err lay_out(struct pag_inner *a, const struct offer *o, struct d
     return pag_in_trust_get(a, &raw, d->trust);
 }
 
+static enum pag_err judge_token(const struct pag_inner *a, const struct pag_token *t, struct pag_fail *why)
+{
+    /* x still says when the nonce was made: the request of this very answer */
+    if (pag_in_passed(a, a->x.begun_ms, pag_in_ms(t->valid_s))) {
+        return pag_fail_set(why, PAG_E_STALE, "token: no longer valid", t->valid_s);
+    }
+    if (t->trust_version < a->trust_version) {
+        return pag_fail_set(why, PAG_E_STALE, "token: of a server that knows an older trust set",
+                            t->trust_version);
+    }
+    return PAG_OK;
+}
+
 static void take_token(struct pag_inner *a, const struct offer *o, const struct desk *d)
 {
     struct pag_token t;
@@ -353,6 +368,9 @@ static void take_token(struct pag_inner *a, const struct offer *o, const struct 
     }
     enum pag_err err = pag_token_verify(a->port->crypto, o->token, d->trust, a->nonce, &t, &why);
     pag_in_feed(a);
+    if (err == PAG_OK) {
+        err = judge_token(a, &t, &why);
+    }
     if (err != PAG_OK) {
         (void)pag_in_fail(a, err, why.what);
         return;
@@ -361,6 +379,8 @@ static void take_token(struct pag_inner *a, const struct offer *o, const struct 
     a->stale = false;
     a->token_ms = a->now_ms;
     a->token_s = t.server_time;
+    a->token_valid_s = t.valid_s;
+    a->trust_wanted = t.trust_version > a->trust_wanted ? t.trust_version : a->trust_wanted;
     pag_in_raise_floor(a, t.server_time);
 }
 
@@ -397,6 +417,10 @@ static enum pag_err judge(struct pag_inner *a, const struct offer *o, const stru
 {
     struct pag_manifest_target t;
     struct pag_conditions state;
+    if (d->trust->expires_at != 0 && pag_in_floor(a) > d->trust->expires_at) {
+        return pag_fail_set(why, PAG_E_CONDITION, "trust set has expired, a new one is needed",
+                            d->trust->expires_at);
+    }
     enum pag_err err = pag_manifest_verify(a->port->crypto, o->manifest, d->trust, d->manifest, why);
     if (err != PAG_OK) {
         return err;
@@ -466,6 +490,13 @@ static uint32_t refuse(struct pag_inner *a, const struct offer *o, enum pag_err 
     return 0;
 }
 
+/* A set that the device lacks and may fetch now. */
+static bool lacks_set(const struct pag_inner *a)
+{
+    return !a->trial && (a->trust_version > 0 || a->set->has_trust_pin) &&
+           a->trust_wanted > a->trust_version && a->trust_wanted - a->trust_version <= SETS_MAX;
+}
+
 static uint32_t judge_offer(struct pag_inner *a, const struct offer *o)
 {
     struct desk d = { 0 };
@@ -474,6 +505,10 @@ static uint32_t judge_offer(struct pag_inner *a, const struct offer *o)
     enum pag_err err = set_missing ? PAG_E_NOT_FOUND : lay_out(a, o, &d);
     if (err == PAG_OK) {
         take_token(a, o, &d);
+    }
+    if (lacks_set(a)) { /* the token has said so, the offer has not */
+        pag_in_enter(a, PAG_AGENT_TRUST);
+        return 0;
     }
     if (a->trial || o->manifest.n == 0) {
         pag_in_rest(a); /* on trial nothing new is begun */
@@ -505,8 +540,7 @@ uint32_t pag_in_state_manifest(struct pag_inner *a)
         pag_in_back_off(a);
         return 0;
     }
-    bool newer = a->trust_wanted > a->trust_version && (a->trust_version > 0 || a->set->has_trust_pin);
-    if (newer && a->trust_wanted - a->trust_version <= SETS_MAX && !a->trial) {
+    if (lacks_set(a)) {
         pag_in_enter(a, PAG_AGENT_TRUST);
         return 0;
     }

@@ -342,14 +342,20 @@ static uint32_t download_again(struct pag_inner *a)
     return 0;
 }
 
+/* While verifying, scratch below the tail holds the running hash and a piece of the image. */
+enum { HASH_AT = 0, PIECE_AT = 256, PIECE_BYTES = 2048 };
+_Static_assert(sizeof(struct pag_slot_hash) <= PIECE_AT && PIECE_AT + PIECE_BYTES <= PAG_IN_REQUEST_MAX,
+               "the tail stays free for a new MQTT connection");
+
 uint32_t pag_in_state_verify(struct pag_inner *a)
 {
+    struct pag_slot_hash *hash = (struct pag_slot_hash *)(void *)(a->scratch + HASH_AT);
     uint8_t digest[PAG_SHA256_BYTES];
     enum pag_err err = PAG_OK;
     if (a->entered) {
         a->entered = false;
         a->arm_phase = 0;
-        err = pag_slot_hash_begin(&a->hash, a->port, other_slot(a), a->target.size);
+        err = pag_slot_hash_begin(hash, a->port, other_slot(a), a->target.size);
         if (err != PAG_OK) {
             return give_up(a, err, "image larger than the slot");
         }
@@ -357,8 +363,7 @@ uint32_t pag_in_state_verify(struct pag_inner *a)
     if (a->cancel) {
         return cancelled(a);
     }
-    struct pag_buf chunk = pag_in_scratch(a, 0, SECTOR);
-    err = pag_slot_hash_step(&a->hash, a->port, chunk, digest);
+    err = pag_slot_hash_step(hash, a->port, pag_in_scratch(a, PIECE_AT, PIECE_BYTES), digest);
     if (err == PAG_E_AGAIN) {
         return 0;
     }

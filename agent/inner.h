@@ -136,8 +136,9 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t retry_after_s;
     uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
-    uint64_t floor_s; /* clock floor, Unix s */
-    uint64_t token_s; /* server time of the last token ever, 0 never */
+    uint64_t floor_s;       /* clock floor, Unix s */
+    uint64_t token_s;       /* server time of the last token ever, 0 never */
+    uint32_t token_valid_s; /* of the last one in this power-up, 0 none */
     uint64_t saved_floor_s;
     uint32_t given_up_sequence; /* refused for good in this power-up */
     uint8_t given_up[PAG_JOURNAL_DIGEST_BYTES];
@@ -165,7 +166,6 @@ struct __attribute__((may_alias)) pag_inner {
     struct pag_in_report report;
     struct pag_in_target target;
     struct pag_in_result result;
-    struct pag_slot_hash hash;
     struct pag_agent_figures fig;
     struct pag_httpc http;
     struct pag_mqttc mqtt;

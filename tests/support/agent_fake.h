@@ -145,7 +145,8 @@ static inline void fake_sign_trust(struct fake *f, uint32_t version, struct pag_
                                .root_n = 1,
                                .release_threshold = 1,
                                .release_n = 1,
-                               .freshness_n = 1 };
+                               .freshness_n = 1,
+                               .expires_at = s->trust_expires_s };
     struct pag_trust_signature sig;
     memcpy(t.product, f->set.product, sizeof t.product);
     if (previous.n > 0) {

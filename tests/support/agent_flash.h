@@ -44,6 +44,7 @@ struct fake_server {
     uint8_t next[PAG_TRUST_MAX];
     size_t next_n;
     uint32_t trust_version;
+    uint64_t trust_expires_s; /* of sets signed from now on */
     uint8_t manifest[PAG_MANIFEST_MAX];
     size_t manifest_n;
     uint8_t permit[PAG_MANIFEST_MAX];
@@ -68,6 +69,9 @@ struct fake_server {
     uint32_t flip_at;   /* bit error in the blob at this offset, 0 = none */
     bool too_long;      /* announces more than asked */
     bool token;
+    uint32_t token_valid_s;       /* 0: a day */
+    uint32_t token_trust_version; /* 0: as offered */
+    uint32_t nonces;              /* checks that asked for a token */
     uint8_t commands[64];
     size_t commands_n;
     /* the claim: worth one public key */

@@ -41,10 +41,13 @@ static inline void fake_on_check(struct fake *f, struct pag_span body)
         o.manifest = pag_span_of(s->manifest, s->manifest_n);
         o.permit = pag_span_of(s->permit, s->permit_n);
     }
+    s->nonces += m.has_nonce;
     if (m.has_nonce && s->token) {
-        struct pag_token t = {
-            .server_time = 1800000000, .trust_version = 1, .highest_sequence = 9, .valid_s = 86400
-        };
+        struct pag_token t = { .server_time = 1800000000,
+                               .trust_version =
+                                   s->token_trust_version > 0 ? s->token_trust_version : s->trust_version,
+                               .highest_sequence = 9,
+                               .valid_s = s->token_valid_s > 0 ? s->token_valid_s : 86400 };
         memcpy(t.product, f->set.product, sizeof t.product);
         memcpy(t.nonce, m.nonce.p, sizeof t.nonce);
         if (pag_crypto_key_id(s->fresh, t.key_id) != PAG_OK ||

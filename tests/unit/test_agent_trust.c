@@ -144,6 +144,175 @@ static void an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures
     assert_int_equal(most_at_once, 1);
 }
 
+/* ---- the end of a set ---- */
+
+static void sign_first_set(struct fake *f, uint64_t expires_s)
+{
+    struct pag_buf out = { f->srv.trust, 0, sizeof f->srv.trust };
+    f->srv.trust_expires_s = expires_s;
+    fake_sign_trust(f, 1, (struct pag_span){ 0 }, &out);
+    f->srv.trust_n = out.n;
+    pag_sha256_of(pag_crypto_openssl(), pag_buf_span(&out), f->set.trust_pin);
+}
+
+static void an_expired_set_installs_nothing_until_a_new_one_follows_it(void **state)
+{
+    struct fake *f = *state;
+    f->set.build_time = 1700000000;
+    sign_first_set(f, 1699999999);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 200), 1);
+    assert_int_equal(f->srv.blobs, 0);
+    assert_true(said(f, PAG_REPORT_DEFERRED)); /* the release is not at fault */
+    assert_false(said(f, PAG_REPORT_REJECTED));
+    assert_int_equal(status(f).trust_version, 1);
+    f->srv.trust_expires_s = 0;
+    fake_rotate(f);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+}
+
+static void a_set_without_an_end_or_before_it_holds(void **state)
+{
+    struct fake *f = *state;
+    f->set.build_time = 1700000000;
+    sign_first_set(f, 1700100000);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+}
+
+static void the_time_of_a_token_ends_a_set(void **state)
+{
+    struct fake *f = *state;
+    sign_first_set(f, 1750000000);
+    f->srv.token = true; /* says 1800000000 */
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 200), 1);
+    assert_int_equal(f->srv.blobs, 0);
+    assert_true(said(f, PAG_REPORT_DEFERRED));
+}
+
+static void a_wrong_clock_of_the_board_ends_no_set(void **state)
+{
+    struct fake *f = *state;
+    sign_first_set(f, 1750000000);
+    f->unix_s = 4000000000; /* the network said so, nobody signed it */
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    assert_int_equal(fake_live(f, 400), 2);
+    assert_true(said(f, PAG_REPORT_CONFIRMED));
+}
+
+/* ---- the clock floor ---- */
+
+static void a_new_set_neither_raises_nor_resets_the_floor(void **state)
+{
+    struct fake *f = *state;
+    f->set.build_time = 1700000000;
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.manifest[40] ^= 1; /* the set is learnt, nothing is accepted */
+    assert_int_equal(fake_live(f, 30), 1);
+    f->srv.trust_expires_s = 1900000000;
+    fake_rotate(f);
+    assert_int_equal(fake_live(f, 100), 1);
+    assert_int_equal(status(f).trust_version, 2);
+    assert_in_range(status(f).now_unix_s, 1700000000, 1700001000);
+}
+
+static void the_floor_of_a_token_outlives_a_rotated_set_and_a_reset(void **state)
+{
+    struct fake *f = *state;
+    f->srv.token = true;
+    assert_true(fake_boot(f));
+    fake_run(f, 200);
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.manifest[40] ^= 1;
+    assert_int_equal(fake_live(f, 200), 1);
+    assert_true(status(f).now_unix_s >= 1800000000);
+    f->srv.token = false;
+    fake_rotate(f);
+    assert_int_equal(fake_live(f, 200), 1);
+    assert_int_equal(status(f).trust_version, 2);
+    assert_true(status(f).now_unix_s >= 1800000000);
+}
+
+/* ---- what a token says ---- */
+
+/* Boots with the set learnt and a check with a nonce still to come. */
+static void learn_set(struct fake *f)
+{
+    fake_release(f, new_image, NEW_N, 2, NULL);
+    f->srv.manifest[40] ^= 1;
+    assert_int_equal(fake_live(f, 30), 1);
+    assert_true(status(f).has_trust);
+    f->srv.offering = false;
+    f->srv.token = true;
+}
+
+static void a_token_that_comes_after_its_time_is_not_taken(void **state)
+{
+    struct fake *f = *state;
+    learn_set(f);
+    f->srv.token_valid_s = 10;
+    f->set.io_timeout_s = 20;
+    uint32_t checks = f->srv.checks;
+    assert_true(fake_boot(f));
+    for (int i = 0; i < 1000 && f->srv.checks == checks; i++) {
+        f->now_ms += pag_agent_step(&f->agent);
+    }
+    assert_int_equal(f->srv.checks, checks + 1);
+    f->now_ms += 15000; /* the answer was so long on its way */
+    fake_run(f, 5);
+    assert_int_equal(status(f).now_unix_s, 0);
+    assert_string_equal(status(f).last_what, "token: no longer valid");
+    fake_run(f, 200); /* asked again, at once answered */
+    assert_true(status(f).now_unix_s >= 1800000000);
+}
+
+static void a_token_is_asked_for_again_when_its_time_is_over(void **state)
+{
+    struct fake *f = *state;
+    learn_set(f);
+    f->srv.token_valid_s = 600;
+    f->set.poll_s = 60;
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    uint32_t before = f->srv.nonces;
+    fake_run(f, 7200);
+    assert_in_range(f->srv.nonces - before, 9, 13);
+}
+
+static void a_token_that_knows_an_older_set_than_the_device_is_not_taken(void **state)
+{
+    struct fake *f = *state;
+    learn_set(f);
+    f->srv.offering = true;
+    f->srv.token = false;
+    fake_rotate(f);
+    assert_int_equal(fake_live(f, 100), 1);
+    assert_int_equal(status(f).trust_version, 2);
+    f->srv.token = true;
+    f->srv.offering = false;
+    f->srv.token_trust_version = 1;
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    assert_int_equal(status(f).now_unix_s, 0);
+    assert_string_equal(status(f).last_what, "token: of a server that knows an older trust set");
+}
+
+static void a_token_that_knows_a_newer_set_than_the_offer_has_it_fetched(void **state)
+{
+    struct fake *f = *state;
+    learn_set(f);
+    fake_rotate(f);
+    f->srv.trust_version = 1; /* what the offer says */
+    f->srv.token_trust_version = 2;
+    assert_true(fake_boot(f));
+    fake_run(f, 100);
+    assert_int_equal(status(f).trust_version, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +320,20 @@ int main(void)
                                         gone),
         cmocka_unit_test_setup_teardown(an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures,
                                         device, gone),
+        cmocka_unit_test_setup_teardown(an_expired_set_installs_nothing_until_a_new_one_follows_it, device,
+                                        gone),
+        cmocka_unit_test_setup_teardown(a_set_without_an_end_or_before_it_holds, device, gone),
+        cmocka_unit_test_setup_teardown(the_time_of_a_token_ends_a_set, device, gone),
+        cmocka_unit_test_setup_teardown(a_wrong_clock_of_the_board_ends_no_set, device, gone),
+        cmocka_unit_test_setup_teardown(a_new_set_neither_raises_nor_resets_the_floor, device, gone),
+        cmocka_unit_test_setup_teardown(the_floor_of_a_token_outlives_a_rotated_set_and_a_reset, device,
+                                        gone),
+        cmocka_unit_test_setup_teardown(a_token_that_comes_after_its_time_is_not_taken, device, gone),
+        cmocka_unit_test_setup_teardown(a_token_is_asked_for_again_when_its_time_is_over, device, gone),
+        cmocka_unit_test_setup_teardown(a_token_that_knows_an_older_set_than_the_device_is_not_taken, device,
+                                        gone),
+        cmocka_unit_test_setup_teardown(a_token_that_knows_a_newer_set_than_the_offer_has_it_fetched, device,
+                                        gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
