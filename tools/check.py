@@ -22,7 +22,10 @@ PY = str(ROOT / "build/venv/bin/python")
 PEERS = ["clang", "clang-format", "clang-tidy", "curl", "mosquitto", "mosquitto_pub", "mosquitto_sub", "nginx", "openssl",
          "scdoc", "shellcheck", "wrk", "xtensa-lx106-elf-gcc", "riscv64-unknown-elf-gcc"]
 
-# name, in --quick?, command. Commands run with sh in the root of the checkout.
+SYSTEM = f"PAG_BUILD=build/dev {PY} -m pytest -q -n {2 * int(JOBS)} --dist loadfile --durations=10 tests/system"
+SLOW = "test_demo test_sim test_agent_mutants test_broker test_server_gaps test_security_tls"
+
+# name, in --quick (False, True, or a shorter command), command. Commands run with sh in the root of the checkout.
 SUITES = [
     ("layers", True, "python3 tools/layers.py"),
     ("format", True, "git ls-files -co --exclude-standard '*.[ch]' | xargs clang-format --dry-run -Werror"),
@@ -31,7 +34,7 @@ SUITES = [
     ("c tests", True, f"ctest --preset dev -j {JOBS} -V"),
     ("vectors", True, f"{PY} tests/vectors/read_vectors.py"),
     ("docs", True, f"{PY} -m pytest -q tests/docs"),
-    ("system", True, f"PAG_BUILD=build/dev {PY} -m pytest -q --durations=5 tests/system"),
+    ("system", SYSTEM + "".join(f" --ignore tests/system/{name}.py" for name in SLOW.split()), SYSTEM),
     ("device", False, "make -s device"),
     ("demo", False, "./run --demo --exit </dev/null"),
     ("crash-test", False, f"{PY} tests/crash/crash_test.py --build build/dev --kills 15"),
@@ -91,7 +94,7 @@ def main():
     for name, quick, command in SUITES:
         if (args.suites and name not in args.suites) or (args.quick and not quick):
             continue
-        passed, failed = run(name, command)
+        passed, failed = run(name, quick if args.quick and isinstance(quick, str) else command)
         total_passed, total_failed = total_passed + passed, total_failed + failed
     print(f"check: {total_passed} passed, {total_failed} failed")
     return 1 if total_failed else 0
