@@ -28,6 +28,17 @@ enum pag_err pag_x509_key_load(const char *path, const char *passphrase, EVP_PKE
 enum pag_err pag_x509_key_pem(const EVP_PKEY *key, const char *passphrase, struct pag_buf *out);
 enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
                                  struct pag_fail *why);
+/* A private key of any kind; pag_signing_key_of_pem (host/signing.h) and the above say which they take. */
+enum pag_err pag_x509_private_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
+                                     struct pag_fail *why);
+
+/* A new key for a device that cannot make one. rsa: 2048 bits, which takes up to a second; else P-256. The
+ * caller frees it with EVP_PKEY_free. NULL: failed. */
+enum { PAG_X509_RSA_BITS = 2048 };
+EVP_PKEY *pag_x509_key_new(bool rsa);
+void pag_x509_key_free(EVP_PKEY *key); /* for rooms without OpenSSL; NULL is fine */
+/* SHA-256 of the SubjectPublicKeyInfo of any key. PAG_E_CONFIG. */
+enum pag_err pag_x509_key_sha256(const EVP_PKEY *key, uint8_t out[PAG_SHA256_BYTES]);
 
 /* ---- reading certificates ---- */
 
@@ -130,6 +141,11 @@ enum pag_err pag_ca_issue_client(const struct pag_ca *ca, struct pag_span csr,
                                  struct pag_fail *why);
 /* The same for a key at hand (service certificates). "svc-" is allowed here. */
 enum pag_err pag_ca_issue_client_key(const struct pag_ca *ca, const EVP_PKEY *key,
+                                     const struct pag_cert_order *order, struct pag_issued *out,
+                                     struct pag_fail *why);
+
+/* The same for a key that was made here for a device: P-256 or RSA-2048. "svc-" is not allowed. */
+enum pag_err pag_ca_issue_device_key(const struct pag_ca *ca, const EVP_PKEY *key,
                                      const struct pag_cert_order *order, struct pag_issued *out,
                                      struct pag_fail *why);
 

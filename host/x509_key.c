@@ -4,6 +4,8 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,10 +101,9 @@ static int give_passphrase(char *out, int cap, int writing, void *ctx)
     return (int)n;
 }
 
-enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
-                                 struct pag_fail *why)
+enum pag_err pag_x509_private_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
+                                     struct pag_fail *why)
 {
-    uint8_t spki[PAG_P256_SPKI_BYTES];
     BIO *bio = pem.n > KEY_FILE_MAX ? NULL : BIO_new_mem_buf(pem.p, (int)pem.n);
     if (bio == NULL) {
         return pag_fail_set(why, PAG_E_LIMIT, "too long for a private key", pem.n);
@@ -115,6 +116,19 @@ enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EV
         bool encrypted = memmem(pem.p, pem.n, mark, sizeof mark - 1) != NULL;
         return encrypted ? pag_fail_set(why, PAG_E_DENIED, "private key: wrong passphrase, or damaged", 0)
                          : pag_fail_set(why, PAG_E_CONFIG, "not a private key in PEM", 0);
+    }
+    *out = key;
+    return PAG_OK;
+}
+
+enum pag_err pag_x509_key_of_pem(struct pag_span pem, const char *passphrase, EVP_PKEY **out,
+                                 struct pag_fail *why)
+{
+    uint8_t spki[PAG_P256_SPKI_BYTES];
+    EVP_PKEY *key = NULL;
+    enum pag_err err = pag_x509_private_of_pem(pem, passphrase, &key, why);
+    if (err != PAG_OK) {
+        return err;
     }
     if (pag_crypto_spki(key, spki) != PAG_OK) {
         EVP_PKEY_free(key);
@@ -136,4 +150,28 @@ enum pag_err pag_x509_key_load(const char *path, const char *passphrase, EVP_PKE
     }
     pag_fs_buf_free(&pem);
     return err;
+}
+
+EVP_PKEY *pag_x509_key_new(bool rsa)
+{
+    EVP_PKEY *key = rsa ? EVP_RSA_gen(PAG_X509_RSA_BITS) : pag_crypto_key_new();
+    ERR_clear_error();
+    return key;
+}
+
+void pag_x509_key_free(EVP_PKEY *key)
+{
+    EVP_PKEY_free(key);
+}
+
+enum pag_err pag_x509_key_sha256(const EVP_PKEY *key, uint8_t out[PAG_SHA256_BYTES])
+{
+    unsigned char *spki = NULL;
+    int n = i2d_PUBKEY(key, &spki);
+    if (n > 0) {
+        (void)SHA256(spki, (size_t)n, out);
+    }
+    OPENSSL_free(spki);
+    ERR_clear_error();
+    return n > 0 ? PAG_OK : PAG_E_CONFIG;
 }
