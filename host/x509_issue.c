@@ -99,6 +99,14 @@ static enum pag_err issue(const struct pag_ca *ca, EVP_PKEY *key, const struct p
     return err;
 }
 
+/* RSA is for devices whose TLS library is old: the server makes those keys itself. */
+static bool key_fits(const EVP_PKEY *key)
+{
+    uint8_t spki[PAG_P256_SPKI_BYTES];
+    return key != NULL && (pag_crypto_spki(key, spki) == PAG_OK ||
+                           (EVP_PKEY_is_a(key, "RSA") == 1 && EVP_PKEY_get_bits(key) == PAG_X509_RSA_BITS));
+}
+
 static enum pag_err check_client_order(const struct pag_cert_order *order, bool service, struct pag_fail *why)
 {
     if (!pag_x509_id_ok(order->cn)) {
@@ -135,6 +143,18 @@ enum pag_err pag_ca_issue_client_key(const struct pag_ca *ca, const EVP_PKEY *ke
     enum pag_err err = check_client_order(order, true, why);
     if (err == PAG_OK && pag_crypto_spki(key, spki) != PAG_OK) {
         err = pag_fail_set(why, PAG_E_UNSUPPORTED, "key is not of the curve P-256", 0);
+    }
+    return err != PAG_OK ? err : issue(ca, pag_unconst(key), order, PAG_X509_CLIENT, out, why);
+}
+
+enum pag_err pag_ca_issue_device_key(const struct pag_ca *ca, const EVP_PKEY *key,
+                                     const struct pag_cert_order *order, struct pag_issued *out,
+                                     struct pag_fail *why)
+{
+    enum pag_err err = check_client_order(order, false, why);
+    if (err == PAG_OK && !key_fits(key)) {
+        err = pag_fail_set(why, PAG_E_UNSUPPORTED, "key is neither of the curve P-256 nor RSA of 2048 bits",
+                           0);
     }
     return err != PAG_OK ? err : issue(ca, pag_unconst(key), order, PAG_X509_CLIENT, out, why);
 }
@@ -205,12 +225,11 @@ static const char *lint_extensions(X509 *cert, const struct pag_cert_order *orde
 static const char *lint_rest(X509 *cert, const struct pag_ca *ca, const struct pag_cert_order *order)
 {
     struct pag_x509_info info;
-    uint8_t spki[PAG_P256_SPKI_BYTES];
     if (pag_x509_describe(cert, &info) != PAG_OK || info.serial_n != 16) {
         return "serial is not 128 bits";
     }
-    if (X509_get_version(cert) != 2 || pag_crypto_spki(X509_get0_pubkey(cert), spki) != PAG_OK) {
-        return "not a version 3 certificate of a P-256 key";
+    if (X509_get_version(cert) != 2 || !key_fits(X509_get0_pubkey(cert))) {
+        return "not a version 3 certificate of a P-256 or RSA-2048 key";
     }
     if (info.not_before >= info.not_after || info.not_before > order->now ||
         info.not_after > ca->info.not_after) {
