@@ -15,9 +15,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ports/posix/posix_port.h"
+
+enum { YOUNGER_S = 24 * 3600 };
 
 static struct pag_posix *self(void *ctx)
 {
@@ -85,15 +88,41 @@ static bool name_peer(SSL *ssl, const char *host)
            SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
+/* A certificate may be a day younger than the floor: the floor is only what has passed for sure. */
+static int judge_date(int ok, X509_STORE_CTX *chain)
+{
+    if (ok == 1 || X509_STORE_CTX_get_error(chain) != X509_V_ERR_CERT_NOT_YET_VALID) {
+        return ok;
+    }
+    time_t latest = X509_VERIFY_PARAM_get_time(X509_STORE_CTX_get0_param(chain)) + YOUNGER_S;
+    if (X509_cmp_time(X509_get0_notBefore(X509_STORE_CTX_get_current_cert(chain)), &latest) >= 0) {
+        return 0;
+    }
+    X509_STORE_CTX_set_error(chain, X509_V_OK);
+    return 1;
+}
+
+/* A clock behind what has passed for sure is wrong or was never set: then dates are judged at the floor. */
+static void verify_peer(SSL *ssl, uint64_t clock_floor)
+{
+    bool behind = (uint64_t)time(NULL) < clock_floor;
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, behind ? judge_date : NULL);
+    if (behind) {
+        X509_VERIFY_PARAM_set_time(SSL_get0_param(ssl), (time_t)clock_floor);
+    }
+}
+
 static SSL *new_tls(int fd, const char *host, const struct pag_net_trust *trust)
 {
     SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
     SSL *ssl = NULL;
     if (tls != NULL && SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1 && pin(tls, trust->ca) &&
         identify(tls, trust)) {
-        SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         ssl = SSL_new(tls);
+    }
+    if (ssl != NULL) {
+        verify_peer(ssl, trust->clock_floor);
     }
     if (ssl != NULL && (!name_peer(ssl, host) || SSL_set_fd(ssl, fd) != 1)) {
         SSL_free(ssl);
