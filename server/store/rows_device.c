@@ -213,27 +213,55 @@ enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d)
 
 /* ---- lists ---- */
 
-/* Binds: now, slack, polls * 1000, poll_s; see bind_shown. 8: PAG_DEVICE_STALE. */
-#define DEVICE_SILENT                                                                                        \
+/*
+ * A device of product "of" that is silent too long (8: PAG_DEVICE_STALE, whatever its state). Binds: now,
+ * slack, polls * 1000, poll_s, of; see bind_silent. Where "of" is a parameter the limit is worked out once.
+ */
+#define SILENT(of)                                                                                           \
     "(revoked_ms = 0 AND last_seen_ms > 0 AND last_seen_ms < ? - ? - ? * (SELECT CASE WHEN p.poll_s > 0 "    \
-    "THEN p.poll_s ELSE ? END FROM product p WHERE p.id = device.product_id))"
-#define DEVICE_SHOWN "(CASE WHEN " DEVICE_SILENT " THEN 8 ELSE state END)"
+    "THEN p.poll_s ELSE ? END FROM product p WHERE p.id = " of "))"
 
-_Static_assert(PAG_DEVICE_STALE == 8, "the number in DEVICE_SHOWN");
+_Static_assert(PAG_DEVICE_STALE == 8, "the number in the statements");
 
-static void bind_shown(struct pag_q *q, struct pag_shown shown)
+static void bind_silent(struct pag_q *q, struct pag_shown shown, const char *product)
 {
     int64_t slack = pag_device_stale_after_ms(0);
     pag_q_int(q, shown.now_ms);
     pag_q_int(q, slack);
     pag_q_int(q, pag_device_stale_after_ms(1) - slack);
     pag_q_int(q, shown.poll_s);
+    pag_q_text(q, product);
 }
 
-#define DEVICE_WHERE                                                                                         \
-    " FROM device WHERE (? = '' OR product_id = ?) AND (? < 0 OR " DEVICE_SHOWN                              \
-    " = ?) AND (? = 0 OR version = ?) "                                                                      \
-    "AND (? = 0 OR (id >= ? AND id < ?) OR (mac >= ? AND mac < ?) OR (name >= ? AND name < ?))"
+/*
+ * One statement for each kind of filter, so that each finds its index: a condition that may not hold, as in
+ * "? = '' OR product_id = ?", finds none. The IN names all products there are, for an index that begins with
+ * them. AMONG finds the silent ones in the index alone, then reads the rows of a page. The first parameter is
+ * the product in all of them.
+ */
+#define OF_ONE  " FROM device WHERE product_id = ?"
+#define OF_ALL  " FROM device WHERE ? = ''"
+#define OF_EACH OF_ALL " AND product_id IN (SELECT id FROM product)"
+#define AMONG   " FROM device WHERE id IN (SELECT id"
+#define EACH_ID "CASE WHEN ? = '' THEN device.product_id END"
+
+#define MORE                                                                                                 \
+    " AND (? = 0 OR version = ?) AND (? = 0 OR (id >= ? AND id < ?) OR (mac >= ? AND mac < ?) OR "           \
+    "(name >= ? AND name < ?))"
+
+#define KINDS(columns, after)                                                                                \
+    {                                                                                                        \
+        { "SELECT " columns OF_ALL MORE after, "SELECT " columns OF_ONE MORE after },                        \
+            { "SELECT " columns OF_EACH " AND state = ? AND NOT " SILENT(EACH_ID) MORE after,                \
+              "SELECT " columns OF_ONE " AND state = ? AND NOT " SILENT("?") MORE after },                   \
+            { "SELECT " columns AMONG OF_EACH " AND " SILENT(EACH_ID) ")" MORE after,                        \
+              "SELECT " columns AMONG OF_ONE " AND " SILENT("?") ")" MORE after },                           \
+    }
+
+enum { ANY_STATE, ONE_STATE, STALE, STATE_KINDS };
+
+static const char *const list_sql[STATE_KINDS][2] = KINDS(DEVICE_COLUMNS, " AND id > ? ORDER BY id LIMIT ?");
+static const char *const total_sql[STATE_KINDS][2] = KINDS("COUNT(*)", "");
 
 /* First text that is above all that start with prefix: 0xFF is in no UTF-8. */
 static const char *above(const char *prefix, char out[PAG_NAME_MAX + 3])
@@ -245,33 +273,38 @@ static const char *above(const char *prefix, char out[PAG_NAME_MAX + 3])
     return out;
 }
 
-static void bind_filter(struct pag_q *q, const struct pag_device_filter *f, char end[PAG_NAME_MAX + 3])
+static struct pag_q filtered(struct pag_db *db, const char *const sql[STATE_KINDS][2],
+                             const struct pag_device_filter *f, char end[PAG_NAME_MAX + 3])
 {
     const char *prefix = f->prefix != NULL ? f->prefix : "";
+    int kind = f->state < 0 ? ANY_STATE : f->state == PAG_DEVICE_STALE ? STALE : ONE_STATE;
+    struct pag_q q = pag_q_of(db, sql[kind][f->product[0] != '\0']);
     (void)above(prefix, end);
-    pag_q_text(q, f->product);
-    pag_q_text(q, f->product);
-    pag_q_int(q, f->state);
-    bind_shown(q, f->shown);
-    pag_q_int(q, f->state);
-    pag_q_int(q, f->version != NULL);
-    pag_q_text(q, f->version);
-    pag_q_int(q, f->prefix != NULL);
-    for (int i = 0; i < 3; i++) {
-        pag_q_text(q, prefix);
-        pag_q_text(q, end);
+    pag_q_text(&q, f->product);
+    if (kind == ONE_STATE) {
+        pag_q_int(&q, f->state);
     }
+    if (kind != ANY_STATE) {
+        bind_silent(&q, f->shown, f->product);
+    }
+    pag_q_int(&q, f->version != NULL);
+    pag_q_text(&q, f->version);
+    pag_q_int(&q, f->prefix != NULL);
+    for (int i = 0; i < 3; i++) {
+        pag_q_text(&q, prefix);
+        pag_q_text(&q, end);
+    }
+    return q;
 }
 
 enum pag_err pag_device_list(struct pag_db *db, struct pag_arena *arena, const struct pag_device_filter *f,
                              struct pag_device **list, size_t *n)
 {
     char end[PAG_NAME_MAX + 3];
-    struct pag_q q = pag_q_of(db, "SELECT " DEVICE_COLUMNS DEVICE_WHERE " AND id > ? ORDER BY id LIMIT ?");
+    struct pag_q q = filtered(db, list_sql, f, end);
     void *items = NULL;
     size_t cap = 0;
     *n = 0;
-    bind_filter(&q, f, end);
     pag_q_text(&q, f->after);
     pag_q_int(&q, f->limit);
     while (pag_q_row(&q)) {
@@ -289,8 +322,7 @@ enum pag_err pag_device_list(struct pag_db *db, struct pag_arena *arena, const s
 enum pag_err pag_device_total(struct pag_db *db, const struct pag_device_filter *f, uint64_t *total)
 {
     char end[PAG_NAME_MAX + 3];
-    struct pag_q q = pag_q_of(db, "SELECT COUNT(*)" DEVICE_WHERE);
-    bind_filter(&q, f, end);
+    struct pag_q q = filtered(db, total_sql, f, end);
     *total = pag_q_row(&q) ? (uint64_t)pag_q_get_int(&q) : 0;
     return pag_q_end(&q);
 }
@@ -355,33 +387,53 @@ enum pag_err pag_device_online(struct pag_db *db, const char *id, bool online, i
 
 /* ---- counts ---- */
 
-enum pag_err pag_device_counts(struct pag_db *db, const char *product, struct pag_shown shown,
-                               uint32_t by_state[16], uint32_t *online)
+static enum pag_err count_product(struct pag_db *db, const char *product, struct pag_shown shown,
+                                  uint32_t by_state[16], uint32_t *online)
 {
     struct pag_q q = pag_q_of(
-        db, "SELECT shown, COUNT(*), SUM(CASE WHEN online = 1 OR (protocol = 2 AND last_seen_ms > 0 "
-            "AND shown <> 8) THEN 1 ELSE 0 END) FROM (SELECT " DEVICE_SHOWN " AS shown, online, protocol, "
-            "last_seen_ms FROM device WHERE (? = '' OR product_id = ?)) AS d GROUP BY shown");
+        db, "SELECT state, COUNT(*), SUM(silent), SUM(CASE WHEN online = 1 OR (protocol = 2 AND "
+            "last_seen_ms > 0 AND silent = 0 AND state <> 8) THEN 1 ELSE 0 END) FROM (SELECT state, online, "
+            "protocol, last_seen_ms, CASE WHEN " SILENT("?") " THEN 1 ELSE 0 END AS silent FROM device "
+                                                             "WHERE product_id = ?) AS d GROUP BY state");
     _Static_assert(PAG_PROTOCOL_HTTP_UPDATE == 2, "the number in this statement");
-    *online = 0;
-    memset(by_state, 0, 16 * sizeof by_state[0]);
-    bind_shown(&q, shown);
-    pag_q_text(&q, product);
+    bind_silent(&q, shown, product);
     pag_q_text(&q, product);
     while (pag_q_row(&q)) {
         uint32_t state = (uint32_t)pag_q_get_int(&q) & 15U;
-        by_state[state] = (uint32_t)pag_q_get_int(&q);
+        uint32_t n = (uint32_t)pag_q_get_int(&q);
+        uint32_t silent = (uint32_t)pag_q_get_int(&q);
+        by_state[state] += n - silent;
+        by_state[PAG_DEVICE_STALE] += silent;
         *online += (uint32_t)pag_q_get_int(&q);
     }
     return pag_q_end(&q);
+}
+
+enum pag_err pag_device_counts(struct pag_db *db, const char *product, struct pag_shown shown,
+                               uint32_t by_state[16], uint32_t *online)
+{
+    enum pag_err err = PAG_OK;
+    *online = 0;
+    memset(by_state, 0, 16 * sizeof by_state[0]);
+    if (product[0] != '\0') {
+        return count_product(db, product, shown, by_state, online);
+    }
+    struct pag_q q = pag_q_of(db, "SELECT id FROM product ORDER BY id");
+    while (err == PAG_OK && pag_q_row(&q)) {
+        char id[PAG_PRODUCT_HEX];
+        pag_q_get_text(&q, id, sizeof id);
+        err = count_product(db, id, shown, by_state, online);
+    }
+    enum pag_err read = pag_q_end(&q);
+    return err != PAG_OK ? err : read;
 }
 
 enum pag_err pag_device_versions(struct pag_db *db, struct pag_arena *arena, const char *product,
                                  struct pag_count_row **list, size_t *n)
 {
     struct pag_q q =
-        pag_q_of(db, "SELECT p.name, d.version, COUNT(*) FROM device d JOIN product p ON p.id = d.product_id "
-                     "WHERE (? = '' OR d.product_id = ?) GROUP BY p.name, d.version "
+        pag_q_of(db, "SELECT p.name, d.version, COUNT(*) FROM product p CROSS JOIN device d "
+                     "WHERE d.product_id = p.id AND (? = '' OR p.id = ?) GROUP BY p.name, d.version "
                      "ORDER BY p.name, d.version LIMIT 1000");
     void *items = NULL;
     size_t cap = 0;
