@@ -171,7 +171,8 @@ struct __attribute__((may_alias)) pag_inner {
     struct pag_mqttc mqtt;
 };
 
-_Static_assert(sizeof(struct pag_inner) <= PAG_AGENT_BYTES, "include/pagurus/agent.h");
+_Static_assert(sizeof(struct pag_inner) <= PAG_AGENT_BYTES && PAG_AGENT_BYTES - sizeof(struct pag_inner) < 32,
+               "include/pagurus/agent.h says what it takes, for 32 and for 64 bits");
 
 /* ---- agent.c ---- */
 void pag_in_enter(struct pag_inner *a, enum pag_agent_state s);

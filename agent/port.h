@@ -8,8 +8,11 @@
 
 /*
  * What a board must supply. One const struct of functions, first argument the port's own context. No function
- * blocks longer than PAG_PORT_BLOCK_MS except erase and those that say so; nothing allocates on behalf of the
- * agent. docs/porting/ has a page a board.
+ * blocks longer than PAG_PORT_BLOCK_MS except erase, p256_verify and those that say so; nothing allocates on
+ * behalf of the agent. docs/porting/ has a page a board.
+ *
+ * The struct, its ctx and crypto must outlive the agent. What is handed to a function is valid during the
+ * call only, unless said otherwise.
  */
 
 enum { PAG_PORT_BLOCK_MS = 50 };
@@ -17,7 +20,7 @@ enum { PAG_PORT_BLOCK_MS = 50 };
 /* Flash areas the agent uses. NOR rules: erase sets whole sectors to 0xFF, program only clears bits. */
 enum pag_area {
     PAG_AREA_JOURNAL, /* two sectors: boot journal (core/journal.h) */
-    PAG_AREA_TRUST,   /* two sectors: trust set, each with length, version and CRC (agent/trust_store.h) */
+    PAG_AREA_TRUST,   /* two sectors: trust set, each with length, version and CRC (agent/twin_store.h) */
     PAG_AREA_CONFIG,  /* two sectors: identity, certificate, key, settings */
     PAG_AREA_SLOT_A,
     PAG_AREA_SLOT_B,
@@ -46,21 +49,27 @@ struct pag_conn {
 };
 
 struct pag_net_trust {
-    struct pag_span ca;          /* PEM or DER of the pinned CA */
+    struct pag_span ca;          /* PEM or DER of the pinned CA; as long as the settings */
     struct pag_span certificate; /* the device's, DER; empty before enrolment */
     struct pag_span key;         /* the device's private key, DER (SEC 1 or PKCS#8); empty before enrolment */
-    uint64_t clock_floor;        /* Unix s; used for certificate dates when there is no time source */
+    /* Unix s, 0 unknown: has passed for sure. A board without a clock, or whose clock is behind it, judges
+     * certificate dates at the floor, "not yet valid" up to 24 h after it (docs/spec/trust-set.md 4). */
+    uint64_t clock_floor;
 };
 
 struct pag_net {
-    /* Starts connecting. trust NULL: plain TCP. host and the spans are valid
-     * during the call only: a port that needs them longer copies. PAG_E_NO_MEMORY, PAG_E_IO.
+    /*
+     * Starts connecting. trust NULL: plain TCP. trust itself, certificate and key lie in memory that is used
+     * for something else as soon as this returns: a port whose TLS reads them later (BearSSL) copies. host
+     * and ca stay as long as agent and settings. Fills out->p, which is the port's until close.
+     * PAG_E_NO_MEMORY, PAG_E_IO, PAG_E_TLS (certificate or key not usable).
      */
     enum pag_err (*open)(void *ctx, const char *host, uint16_t port, const struct pag_net_trust *trust,
                          struct pag_conn *out);
     /* PAG_OK connected (and verified), PAG_E_AGAIN, PAG_E_TLS refused, PAG_E_IO, PAG_E_TIMEOUT. */
     enum pag_err (*ready)(void *ctx, struct pag_conn *c);
-    /* *n: in: bytes wanted; out: bytes moved (>0 on PAG_OK). PAG_E_AGAIN, PAG_E_CLOSED, PAG_E_IO. */
+    /* *n: in: bytes wanted; out: bytes moved (>0 on PAG_OK). PAG_E_AGAIN, PAG_E_CLOSED, PAG_E_IO. out and
+     * data are the agent's and valid during the call only. */
     enum pag_err (*read)(void *ctx, struct pag_conn *c, uint8_t *out, size_t *n);
     enum pag_err (*write)(void *ctx, struct pag_conn *c, const uint8_t *data, size_t *n);
     void (*close)(void *ctx, struct pag_conn *c); /* also half-open ones; c->p is NULL afterwards */
@@ -89,14 +98,16 @@ struct pag_port {
     /* Boots what the journal says; may return in tests and in the simulator. The application's may_update was
      * asked before, except when a trial ends. */
     void (*reboot)(void *ctx);
-    void (*feed_watchdog)(void *ctx); /* may be NULL, and so may all below */
+    /* Once a step, and between two verifications within one. May be NULL, and so may all below. */
+    void (*feed_watchdog)(void *ctx);
     void (*log)(void *ctx, const char *event, const char *text, int64_t value); /* text may be NULL */
     /* figures for status, 0 when unknown */
     int32_t (*rssi_dbm)(void *ctx);
     uint32_t (*free_heap)(void *ctx);
     uint32_t (*restarts)(void *ctx); /* since the device was made, or since power came on */
-    const char *(*reset_reason)(
-        void *ctx); /* "power", "software", "watchdog", "crash" …; "" or NULL unknown */
+    /* "power", "software", "watchdog", "crash" …; "" or NULL unknown. Read before the next call of the port.
+     */
+    const char *(*reset_reason)(void *ctx);
     /* What manifest conditions are judged by (core/manifest.h, field 16): set has bits of what is measured.
      * May be NULL: then heap and RSSI above count, nothing else. */
     void (*measure)(void *ctx, struct pag_conditions *out);
