@@ -8,9 +8,8 @@
 
 enum { INPUT_MAX = 64 << 20, FIELD_MAX = 1 << 20 };
 
-static json_t *field_value(struct pag_cli *cli, const char *text)
+static json_t *field_value(const char *text)
 {
-    uint64_t n = 0;
     if (text[0] == '@') {
         struct pag_buf buf = { NULL, 0, 0 };
         if (pag_fs_read(text + 1, FIELD_MAX, &buf, NULL) != PAG_OK) {
@@ -20,17 +19,7 @@ static json_t *field_value(struct pag_cli *cli, const char *text)
         pag_fs_buf_free(&buf);
         return v;
     }
-    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
-        return json_boolean(text[0] == 't');
-    }
-    if (strcmp(text, "null") == 0) {
-        return json_null();
-    }
-    if (pag_parse_u64(pag_span_str(text), &n) == PAG_OK && n <= INT64_MAX) {
-        return json_integer((json_int_t)n);
-    }
-    (void)cli;
-    return json_string(text);
+    return pag_client_value(text);
 }
 
 static int fields(struct pag_cli *cli, json_t *body)
@@ -38,7 +27,7 @@ static int fields(struct pag_cli *cli, json_t *body)
     for (size_t i = 0; pag_opt_at(cli, "field", i) != NULL; i++) {
         const char *f = pag_opt_at(cli, "field", i);
         const char *eq = strchr(f, '=');
-        json_t *v = eq == NULL ? NULL : field_value(cli, eq + 1);
+        json_t *v = eq == NULL ? NULL : field_value(eq + 1);
         if (v == NULL) {
             return pag_cli_fail(cli, PAG_EXIT_USAGE, "-F name=value, -F name=@file", "\"%s\" is no field", f);
         }
@@ -64,7 +53,7 @@ static int input(struct pag_cli *cli, const char *file, struct pag_call *call)
         call->raw = pag_span_of(copy, buf.n);
         pag_fs_buf_free(&buf);
     } else {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     call->type = type != NULL ? type : "application/json";
     return PAG_EXIT_OK;

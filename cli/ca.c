@@ -17,8 +17,7 @@ int pag_cmd_output(struct pag_cli *cli, struct pag_span data)
         return PAG_EXIT_OK;
     }
     if (pag_fs_write(file, data, 0644, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, "check the folder and free space", "%s: %s", file,
-                            why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     pag_cli_say(cli, "%s: %zu bytes\n", file, data.n);
     return PAG_EXIT_OK;
@@ -91,7 +90,7 @@ static int read_csr(struct pag_cli *cli, const char *file, const char **pem)
                             "--csr FILE is missing");
     }
     if (pag_fs_read(file, CSR_MAX, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     *pem = pag_cli_text(cli, "%s", (const char *)buf.p);
     pag_fs_buf_free(&buf);

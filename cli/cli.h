@@ -139,6 +139,11 @@ json_t *pag_cli_keep(struct pag_cli *cli, json_t *v);
  */
 int pag_cli_fail(struct pag_cli *cli, int code, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/*
+ * Says which file could not be read or written, what the system said and what to do. why: of a pag_fs_ call.
+ * Returns code.
+ */
+int pag_cli_fail_file(struct pag_cli *cli, int code, const char *path, const struct pag_fail *why);
 /* Message for people on stderr; not with --quiet. No newline is added. */
 void pag_cli_say(const struct pag_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void pag_cli_warn(const struct pag_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

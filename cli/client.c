@@ -1,8 +1,9 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): strcasestr */
 #include "cli/client.h"
 
 #include <curl/curl.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,8 +12,9 @@
 #include "cli/settings.h"
 #include "cli/text.h"
 #include "core/bytes.h"
+#include "host/fs.h"
 
-enum { TRIES = 4, FIRST_DELAY_MS = 250, BODY_MAX = 64 << 20, BIG_BODY = 64 << 10 };
+enum { TRIES = 4, FIRST_DELAY_MS = 250, BODY_MAX = 64 << 20, BIG_BODY = 64 << 10, CA_MAX = 4 << 20 };
 
 struct transfer {
     struct pag_cli *cli;
@@ -280,6 +282,8 @@ static int try_once(struct transfer *t, const char *key, uint64_t left_ms)
         return PAG_EXIT_OK;
     }
     t->answer->status = 0;
+    t->answer->curl = (int)rc;
+    (void)curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &t->answer->os_errno);
     (void)snprintf(t->answer->error, sizeof t->answer->error, "%s",
                    text[0] != 0 ? text : curl_easy_strerror(rc));
     return exit_of_curl(curl, rc);
@@ -359,21 +363,14 @@ static int perform(struct transfer *t)
 
 static int connect_failed(struct pag_cli *cli, const struct transfer *t, int rc)
 {
-    const char *fix =
-        pag_cli_text(cli, "is pagurusd running at %s? pagurus doctor looks closer", cli->set.server);
     if (t->sink_failed) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, "is the disk full?", "the file could not be written");
+        return pag_cli_fail(cli, PAG_EXIT_FAILED, "make free space on that disk: it is probably full",
+                            "the file could not be written");
     }
     if (t->too_large) {
         return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "the answer is larger than %d bytes", BODY_MAX);
     }
-    if (strcasestr(t->answer->error, "certificate") != NULL || strcasestr(t->answer->error, "SSL") != NULL) {
-        fix = pag_cli_text(cli, "pagurus login %s shows the fingerprint to compare, and pins it",
-                           cli->set.server);
-    } else if (rc == PAG_EXIT_TIMEOUT) {
-        fix = "give it longer with --timeout 2m; what was asked for may still happen";
-    }
-    return pag_cli_fail(cli, rc, fix, "%s %s: %s", t->call->method, url_of(cli, t->call), t->answer->error);
+    return pag_unreached_say(cli, t->call, t->answer, rc);
 }
 
 static void parse_json(struct pag_cli *cli, struct pag_answer *a)
@@ -384,6 +381,31 @@ static void parse_json(struct pag_cli *cli, struct pag_answer *a)
     }
 }
 
+/* libcurl's words for a file that holds no certificate would help nobody. */
+static int check_ca(struct pag_cli *cli)
+{
+    struct pag_buf buf = { NULL, 0, 0 };
+    struct pag_fail why = { PAG_OK, "", 0 };
+    const char *file = cli->set.ca;
+    if (file == NULL) {
+        return PAG_EXIT_OK;
+    }
+    if (pag_fs_read(file, CA_MAX, &buf, &why) != PAG_OK) {
+        return pag_cli_fail_file(cli, PAG_EXIT_USAGE, file, &why);
+    }
+    BIO *in = BIO_new_mem_buf(buf.p, (int)buf.n);
+    X509 *x = in == NULL ? NULL : PEM_read_bio_X509_AUX(in, NULL, NULL, NULL);
+    bool good = x != NULL;
+    X509_free(x);
+    BIO_free(in);
+    pag_fs_buf_free(&buf);
+    return good ? PAG_EXIT_OK
+                : pag_cli_fail(cli, PAG_EXIT_USAGE,
+                               "want text with -----BEGIN CERTIFICATE-----: ca/root.pem of the server's data "
+                               "folder, or what pagurus ca trust-bundle prints",
+                               "the file %s holds no PEM certificate", file);
+}
+
 static int ready(struct pag_cli *cli, const struct pag_call *call)
 {
     int rc = pag_conf_load(cli);
@@ -392,6 +414,9 @@ static int ready(struct pag_cli *cli, const struct pag_call *call)
     }
     if (rc == PAG_EXIT_OK && !call->no_token && !call->probe) {
         rc = pag_conf_token(cli);
+    }
+    if (rc == PAG_EXIT_OK && cli->curl == NULL) {
+        rc = check_ca(cli);
     }
     if (rc == PAG_EXIT_OK && cli->curl == NULL) {
         cli->curl = curl_easy_init();
@@ -448,6 +473,21 @@ int pag_client_send(struct pag_cli *cli, const char *method, const char *path, j
 int pag_client_get(struct pag_cli *cli, const char *path, json_t **json)
 {
     return pag_client_send(cli, "GET", path, NULL, json);
+}
+
+json_t *pag_client_value(const char *text)
+{
+    uint64_t n = 0;
+    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
+        return json_boolean(text[0] == 't');
+    }
+    if (strcmp(text, "null") == 0) {
+        return json_null();
+    }
+    if (pag_parse_u64(pag_span_str(text), &n) == PAG_OK && n <= INT64_MAX) {
+        return json_integer((json_int_t)n);
+    }
+    return json_string(text);
 }
 
 char *pag_client_escape(struct pag_cli *cli, const char *text)

@@ -28,6 +28,8 @@ struct pag_answer {
     char date[48];
     char request_id[64];
     char error[256]; /* of the connection, when status is 0 */
+    int curl;        /* its CURLcode then, 0: the call was not made */
+    long os_errno;   /* of its last connect, 0: none failed */
     uint32_t retry_after_s;
 };
 
@@ -42,6 +44,9 @@ int pag_client_call(struct pag_cli *cli, const struct pag_call *call, struct pag
 int pag_client_get(struct pag_cli *cli, const char *path, json_t **json);
 int pag_client_send(struct pag_cli *cli, const char *method, const char *path, json_t *body, json_t **json);
 
+/* "true", "null" and decimal numbers as such, all else as text; the caller owns it. */
+json_t *pag_client_value(const char *text);
+
 /* Text escaped for a path segment or a query value. */
 char *pag_client_escape(struct pag_cli *cli, const char *text);
 
@@ -49,6 +54,11 @@ char *pag_client_escape(struct pag_cli *cli, const char *text);
 const char *pag_client_chain(struct pag_cli *cli, size_t at);
 
 void pag_client_close(struct pag_cli *cli);
+
+/* Says why a call that returned rc got no answer (a->status is 0), and what to do. Returns rc. */
+int pag_unreached_say(struct pag_cli *cli, const struct pag_call *call, const struct pag_answer *a, int rc);
+/* Says that something else than the console answers there. Returns PAG_EXIT_UNREACHABLE. */
+int pag_unreached_not_console(struct pag_cli *cli);
 
 /* Exit code of an HTTP status. */
 int pag_problem_exit(long status);

@@ -72,13 +72,16 @@ FLAGS(release_list_flags, PRODUCT_FLAG, { "state", 0, "STATE", "draft, published
 FLAGS(release_flags, PRODUCT_FLAG);
 FLAGS(push_flags, PRODUCT_FLAG, { "version", 0, "TEXT", "version, when the firmware says none" },
       { "channel", 0, "NAME", "channel (stable)" },
-      { "sign", 's', "KEY", "key that signs; \"first\" makes what is missing" },
+      { "sign", 's', "KEY",
+        "release key that signs (the only key here that the trust set allows); \"first\" makes what is "
+        "missing" },
       { "notes", 0, "TEXT", "what is new" }, { "epoch", 0, "N", "security epoch" },
       { "expires", 0, "365d", "the manifest is not valid after this time (never)" },
       { "permit", 0, "180d", "how long going back to the release before is allowed; 0s: not at all" },
       { "allow-downgrade", 0, "REASON", "publish a version that is not the highest" },
       { "draft", 0, NULL, "do not publish" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
-FLAGS(sign_flags, PRODUCT_FLAG, { "sign", 's', "KEY", "key that signs" },
+FLAGS(sign_flags, PRODUCT_FLAG,
+      { "sign", 's', "KEY", "release key that signs (the only key here that the trust set allows)" },
       { "epoch", 0, "N", "security epoch" },
       { "expires", 0, "365d", "the manifest is not valid after this time (never)" },
       { "permit", 0, "180d", "how long going back is allowed" }, PASSPHRASE_FLAGS);
@@ -111,10 +114,17 @@ FLAGS(issue_flags, PRODUCT_FLAG, { "csr", 0, "FILE", "certificate request (PEM)"
 FLAGS(code_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use it (1)" },
       { "ttl", 0, "7d", "how long it is good" }, { "mac", 0, "MAC", "only this device" });
 FLAGS(config_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use the code (1)" },
-      { "ttl", 0, "7d", "how long the code is good" }, { "mac", 0, "MAC", "only this device" },
+      { "ttl", 0, "7d", "how long the code is good" },
+      { "mac", 0, "MAC", "the device: its mac= line, and a code for it alone" },
       { "code", 0, "CODE", "use this code instead of making one" },
-      { "device-server", 0, "HOST[:PORT]", "address that devices use (the server's host, port 8444)" },
+      { "device-server", 0, "HOST[:PORT]",
+        "address that devices use (the server's host and its port for devices)" },
       { "hardware", 0, "ID", "board, when the product lists several" }, OUTPUT_FLAG);
+FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files, secureesp8266" },
+      { "auth", 0, "WORD", "certificate, token or none, instead of the product's legacy_auth" },
+      { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
+      { "any-name", 0, NULL, "every name that ends in .bin is the firmware" },
+      { "option", 0, "K=V", "of the kind's own, repeatable" });
 FLAGS(event_flags, { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
 FLAGS(events_flags, { "follow", 'f', NULL, "go on as they happen" },
       { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
@@ -225,6 +235,16 @@ static const struct pag_command table[] = {
       "pagurus product set meter poll_s=300\npagurus product set old legacy_auth=none "
       "plain_http=true\npagurus product set old topics.status=/status/{id}",
       NULL, "product", 2, 32, false, false, false, pag_cmd_product_set },
+    { "product mount list", "NAME", "paths of other servers that it answers",
+      "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1, 1,
+      false, false, false, pag_cmd_product_mount_list },
+    { "product mount add", "NAME PATH", "answer a path that devices know already",
+      "pagurus product mount add meter /esp/firmware.php --as tag-emonesp\npagurus product mount add lamp /ota "
+      "--as files --auth none",
+      mount_flags, "product", 2, 2, false, false, false, pag_cmd_product_mount_add },
+    { "product mount rm", "NAME PATH", "answer it no more",
+      "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product", 2, 2,
+      false, false, false, pag_cmd_product_mount_rm },
 
     { "release list", NULL, "releases",
       "pagurus release list --product meter\npagurus release list --state draft", release_list_flags, NULL, 0,
@@ -308,8 +328,8 @@ static const struct pag_command table[] = {
       "pagurus enroll code revoke code_9f2c\npagurus enroll code list", NULL, NULL, 1, 1, false, false, false,
       pag_cmd_code_revoke },
     { "enroll device-config", NULL, "configuration text for a device, with a fresh code",
-      "pagurus enroll device-config --product meter -o device.conf\npagurus enroll device-config --product "
-      "meter --with-files ./device",
+      "pagurus enroll device-config --product meter --mac 84:f3:eb:00:00:03 -o device.conf\npagurus enroll "
+      "device-config --product meter --uses 50 --device-server ota.example.net:8444",
       config_flags, NULL, 0, 0, false, false, false, pag_cmd_device_config },
 
     { "events", NULL, "what happened, oldest first",

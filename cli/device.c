@@ -82,12 +82,18 @@ static int device_path(struct pag_cli *cli, const char *tail, const char **path,
     return rc;
 }
 
-int pag_cmd_device_history(struct pag_cli *cli)
+/* A list of the API below the device. */
+static int device_list(struct pag_cli *cli, const char *tail, const struct pag_column *columns)
 {
     const char *path = NULL;
     json_t *device = NULL;
-    int rc = device_path(cli, "/history", &path, &device);
-    return rc == PAG_EXIT_OK ? pag_out_api_list(cli, path, pag_event_columns) : rc;
+    int rc = device_path(cli, tail, &path, &device);
+    return rc == PAG_EXIT_OK ? pag_out_api_list(cli, path, columns) : rc;
+}
+
+int pag_cmd_device_history(struct pag_cli *cli)
+{
+    return device_list(cli, "/history", pag_event_columns);
 }
 
 int pag_cmd_device_show(struct pag_cli *cli)
@@ -128,15 +134,16 @@ int pag_cmd_device_data(struct pag_cli *cli)
     return pag_out_items(cli, json_object_get(reply, "data"), data_columns);
 }
 
-/* POST to a device with an answer that people need not see. */
-static int device_post(struct pag_cli *cli, const char *tail, json_t *body, const char *said)
+/* A change of a device with an answer that people need not see. */
+static int device_send(struct pag_cli *cli, const char *method, const char *tail, json_t *body,
+                       const char *said)
 {
     const char *path = NULL;
     json_t *device = NULL;
     json_t *reply = NULL;
     int rc = device_path(cli, tail, &path, &device);
     if (rc == PAG_EXIT_OK) {
-        rc = pag_client_send(cli, "POST", path, body, &reply);
+        rc = pag_client_send(cli, method, path, body, &reply);
     }
     if (rc == PAG_EXIT_OK && !(reply != NULL && pag_out_json(cli, reply))) {
         pag_cli_say(cli, "%s: %s\n", pag_out_text(device, "id"), said);
@@ -155,8 +162,8 @@ static int send_command(struct pag_cli *cli, const char *kind, const char *arg)
     if (arg != NULL) {
         (void)json_object_set_new(body, "arg", json_string(arg));
     }
-    return device_post(
-        cli, "/commands", body,
+    return device_send(
+        cli, "POST", "/commands", body,
         pag_cli_text(cli, "%s is queued; pagurus device commands %s shows it", kind, pag_word(cli, 0)));
 }
 
@@ -199,15 +206,12 @@ static const struct pag_column command_columns[] = {
 
 int pag_cmd_device_commands(struct pag_cli *cli)
 {
-    const char *path = NULL;
-    json_t *device = NULL;
-    int rc = device_path(cli, "/commands", &path, &device);
-    return rc == PAG_EXIT_OK ? pag_out_api_list(cli, path, command_columns) : rc;
+    return device_list(cli, "/commands", command_columns);
 }
 
 int pag_cmd_device_retry(struct pag_cli *cli)
 {
-    return device_post(cli, ":retry", NULL,
+    return device_send(cli, "POST", ":retry", NULL,
                        "blacklist and loop breaker cleared; it will be offered updates again");
 }
 
@@ -228,22 +232,12 @@ int pag_cmd_device_revoke(struct pag_cli *cli)
     if (reason != NULL) {
         (void)json_object_set_new(body, "reason", json_string(reason));
     }
-    return device_post(cli, ":revoke", body, "revoked: off HTTPS now, off MQTT within 5 s");
+    return device_send(cli, "POST", ":revoke", body, "revoked: off HTTPS now, off MQTT within 5 s");
 }
 
 static int patch(struct pag_cli *cli, json_t *body, const char *said)
 {
-    const char *path = NULL;
-    json_t *device = NULL;
-    json_t *reply = NULL;
-    int rc = device_path(cli, "", &path, &device);
-    if (rc == PAG_EXIT_OK) {
-        rc = pag_client_send(cli, "PATCH", path, body, &reply);
-    }
-    if (rc == PAG_EXIT_OK && !(reply != NULL && pag_out_json(cli, reply))) {
-        pag_cli_say(cli, "%s: %s\n", pag_out_text(device, "id"), said);
-    }
-    return rc;
+    return device_send(cli, "PATCH", "", body, said);
 }
 
 int pag_cmd_device_pin(struct pag_cli *cli)

@@ -17,16 +17,36 @@ static const struct pag_column columns[] = {
     { NULL, NULL, PAG_CELL_TEXT },
 };
 
+/* --mac as twelve lower-case digits; *mac is NULL when it is not given. */
+static int given_mac(struct pag_cli *cli, const char **mac)
+{
+    const char *text = pag_opt(cli, "mac");
+    char *digits = pag_cli_alloc(cli, 13);
+    *mac = NULL;
+    if (text == NULL) {
+        return PAG_EXIT_OK;
+    }
+    if (pag_mac_text(pag_span_str(text), digits) != PAG_OK) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "--mac 84:f3:eb:00:00:03: twelve hex digits",
+                            "\"%s\" is no MAC", text);
+    }
+    *mac = digits;
+    return PAG_EXIT_OK;
+}
+
 static int make_code(struct pag_cli *cli, json_t **reply)
 {
     uint64_t uses = 0;
     uint64_t ttl_s = 0;
     const char *product = pag_conf_default(cli, "product");
-    const char *mac = pag_opt(cli, "mac");
+    const char *mac = NULL;
     if (product == NULL) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
     }
-    int rc = pag_opt_number(cli, "uses", 1, &uses);
+    int rc = given_mac(cli, &mac);
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_opt_number(cli, "uses", 1, &uses);
+    }
     if (rc == PAG_EXIT_OK) {
         rc = pag_opt_seconds(cli, "ttl", 7ULL * 86400, &ttl_s);
     }
@@ -79,17 +99,42 @@ static const char *host_of(struct pag_cli *cli, const char *url)
     return pag_cli_text(cli, "%.*s", (int)n, host);
 }
 
+/* The port on which the server says that it waits for devices. */
+static int device_port(struct pag_cli *cli, uint32_t *port)
+{
+    json_t *status = NULL;
+    size_t i = 0;
+    const json_t *l = NULL;
+    int rc = pag_client_get(cli, "/status", &status);
+    json_array_foreach(json_object_get(status, "listeners"), i, l)
+    {
+        uint64_t n = pag_out_number(l, "port");
+        if (strcmp(pag_out_text(l, "name"), "device") == 0 && n > 0 && n <= UINT16_MAX) {
+            *port = (uint32_t)n;
+            return rc;
+        }
+    }
+    return rc != PAG_EXIT_OK ? rc
+                             : pag_cli_fail(cli, PAG_EXIT_NOT_FOUND,
+                                            "--device-server HOST:PORT, the address that devices use",
+                                            "the server names no port for devices");
+}
+
 /* "host", "host:8444", "[::1]:8444" -> server and port lines. */
 static int server_lines(struct pag_cli *cli, const char **text)
 {
     const char *given = pag_opt(cli, "device-server");
     const char *host = given != NULL ? given : host_of(cli, cli->set.server);
-    uint32_t port = 8444;
+    uint32_t port = 0;
     size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
     if (host[n] == ':' &&
         (pag_parse_u32(pag_span_str(host + n + 1), &port) != PAG_OK || port == 0 || port > 65535)) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "--device-server ota.example.net:8444",
                             "\"%s\" is no address", host);
+    }
+    int rc = port == 0 ? device_port(cli, &port) : PAG_EXIT_OK;
+    if (rc != PAG_EXIT_OK) {
+        return rc;
     }
     bool bracket = host[0] == '[';
     *text = pag_cli_text(cli, "%sserver=%.*s\nport=%u\n", *text, (int)(bracket ? n - 2 : n),
@@ -129,6 +174,20 @@ static int trust_lines(struct pag_cli *cli, const json_t *product, const char **
         pag_text_hex(pag_span_of(v->digest, sizeof v->digest), hex);
         *text =
             pag_cli_text(cli, "%strust_pin=%s\ntrust_pin_version=%u\n", *text, hex, (unsigned)v->set.version);
+    }
+    return rc;
+}
+
+/* A text for one device names it; one for several can't. */
+static int mac_line(struct pag_cli *cli, const char **text)
+{
+    const char *mac = NULL;
+    int rc = given_mac(cli, &mac);
+    if (mac != NULL) {
+        *text = pag_cli_text(cli, "%smac=%s\n", *text, mac);
+    } else {
+        *text = pag_cli_text(cli, "%s# mac= and the device's own MAC: needed, unless its firmware knows it\n",
+                             *text);
     }
     return rc;
 }
@@ -180,6 +239,9 @@ int pag_cmd_device_config(struct pag_cli *cli)
         rc = hardware_line(cli, product, &text);
     }
     if (rc == PAG_EXIT_OK) {
+        rc = mac_line(cli, &text);
+    }
+    if (rc == PAG_EXIT_OK) {
         rc = trust_lines(cli, product, &text);
     }
     if (rc == PAG_EXIT_OK) {
@@ -188,5 +250,11 @@ int pag_cmd_device_config(struct pag_cli *cli)
     if (rc == PAG_EXIT_OK) {
         rc = claim_line(cli, &text);
     }
-    return rc == PAG_EXIT_OK ? pag_cmd_output(cli, pag_span_str(text)) : rc;
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_cmd_output(cli, pag_span_str(text));
+    }
+    if (rc == PAG_EXIT_OK && pag_opt(cli, "mac") == NULL) {
+        pag_cli_say(cli, "add a line mac= for each device, or give --mac: without one it cannot enrol\n");
+    }
+    return rc;
 }

@@ -22,10 +22,19 @@ static int say_again(struct pag_cli *cli, const char *path, const struct pag_ans
     if (a->status != 0) {
         return pag_problem_say(cli, &call, a);
     }
-    if (a->error[0] == 0) {
+    if (a->curl == 0) {
         return rc; /* said already: no server, no token */
     }
-    return pag_cli_fail(cli, rc, "pagurus doctor looks closer", "GET %s: %s", path, a->error);
+    return pag_unreached_say(cli, &call, a, rc);
+}
+
+/* *found: the object at path, NULL when there is none. Not PAG_EXIT_OK has been said. */
+static int get_one(struct pag_cli *cli, const char *path, json_t **found)
+{
+    struct pag_answer a;
+    int rc = get_silent(cli, path, &a);
+    *found = rc == PAG_EXIT_OK ? a.json : NULL;
+    return *found != NULL || a.status == 404 ? PAG_EXIT_OK : say_again(cli, path, &a, rc);
 }
 
 int pag_find_all(struct pag_cli *cli, const char *path, json_t **items)
@@ -88,15 +97,9 @@ static int several(struct pag_cli *cli, const char *noun, const char *text, cons
 
 int pag_find_device(struct pag_cli *cli, const char *text, json_t **device)
 {
-    struct pag_answer a;
-    const char *path = pag_cli_text(cli, "/devices/%s", pag_client_escape(cli, text));
-    int rc = get_silent(cli, path, &a);
-    if (rc == PAG_EXIT_OK && a.json != NULL) {
-        *device = a.json;
+    int rc = get_one(cli, pag_cli_text(cli, "/devices/%s", pag_client_escape(cli, text)), device);
+    if (rc != PAG_EXIT_OK || *device != NULL) {
         return rc;
-    }
-    if (a.status != 404) {
-        return say_again(cli, path, &a, rc);
     }
     json_t *reply = NULL;
     rc =
@@ -124,15 +127,9 @@ int pag_find_device(struct pag_cli *cli, const char *text, json_t **device)
 
 int pag_find_product(struct pag_cli *cli, const char *name, json_t **product)
 {
-    struct pag_answer a;
-    const char *path = pag_cli_text(cli, "/products/%s", pag_client_escape(cli, name));
-    int rc = get_silent(cli, path, &a);
-    if (rc == PAG_EXIT_OK && a.json != NULL) {
-        *product = a.json;
+    int rc = get_one(cli, pag_cli_text(cli, "/products/%s", pag_client_escape(cli, name)), product);
+    if (rc != PAG_EXIT_OK || *product != NULL) {
         return rc;
-    }
-    if (a.status != 404) {
-        return say_again(cli, path, &a, rc);
     }
     json_t *items = NULL;
     rc = pag_find_all(cli, "/products", &items);
@@ -159,16 +156,10 @@ int pag_find_product_id(struct pag_cli *cli, const json_t *product, uint8_t id[P
 int pag_find_release(struct pag_cli *cli, const char *text, json_t **release)
 {
     const char *product = pag_opt(cli, "product");
-    struct pag_answer a;
     if (strncmp(text, "rel_", 4) == 0) {
-        const char *path = pag_cli_text(cli, "/releases/%s", pag_client_escape(cli, text));
-        int rc = get_silent(cli, path, &a);
-        if (rc == PAG_EXIT_OK && a.json != NULL) {
-            *release = a.json;
+        int rc = get_one(cli, pag_cli_text(cli, "/releases/%s", pag_client_escape(cli, text)), release);
+        if (rc != PAG_EXIT_OK || *release != NULL) {
             return rc;
-        }
-        if (a.status != 404) {
-            return say_again(cli, path, &a, rc);
         }
     }
     json_t *items = NULL;
@@ -197,4 +188,15 @@ int pag_find_release(struct pag_cli *cli, const char *text, json_t **release)
     return json_array_size(hits) == 0
                ? no_such(cli, "release", text, nearest_of(items, text, "version", "id"))
                : several(cli, "release", text, hits);
+}
+
+const json_t *pag_find_image(const json_t *release, const char *name)
+{
+    const json_t *list = json_object_get(release, "images");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (strcmp(pag_out_text(json_array_get(list, i), "name"), name) == 0) {
+            return json_array_get(list, i);
+        }
+    }
+    return NULL;
 }

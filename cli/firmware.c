@@ -18,8 +18,8 @@ static int load(struct pag_cli *cli, struct pag_firmware *f)
     struct pag_buf plain = { NULL, 0, 0 };
     struct pag_fail why = { PAG_OK, "", 0 };
     if (pag_fs_read(f->file, FILE_MAX, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, why.code == PAG_E_NOT_FOUND ? PAG_EXIT_NOT_FOUND : PAG_EXIT_FAILED,
-                            "build it first, or check the path", "%s: %s", f->file, why.what);
+        return pag_cli_fail_file(cli, why.code == PAG_E_NOT_FOUND ? PAG_EXIT_NOT_FOUND : PAG_EXIT_FAILED,
+                                 f->file, &why);
     }
     struct pag_span bytes = pag_buf_span(&buf);
     enum pag_err err = PAG_OK;

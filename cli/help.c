@@ -26,6 +26,29 @@ static void print_lines(const char *text, const char *indent)
     }
 }
 
+#define COUNTS                                                                                               \
+    "Counts are of updates, one each time that a device was offered the release:\n"                          \
+    "  CONFIRMED  it runs, has found itself healthy and said so\n"                                           \
+    "  FAILED     it could not be fetched or written, or the device refused it (signature, chip, order)\n"   \
+    "  REVERTED   it was started and the device went back to what it ran before"
+
+/* What the columns of a command mean, where their headings do not say it. */
+static const struct {
+    const char *path, *text;
+} notes[] = {
+    { "release list", COUNTS },
+    { "release show", COUNTS },
+};
+
+static void print_notes(const char *path)
+{
+    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
+        if (strcmp(notes[i].path, path) == 0) {
+            (void)printf("\n%s\n", notes[i].text);
+        }
+    }
+}
+
 void pag_help_command(const struct pag_command *c)
 {
     (void)printf("Examples:\n");
@@ -36,6 +59,7 @@ void pag_help_command(const struct pag_command *c)
         (void)printf("\nFlags:\n");
         print_flags(c->flags);
     }
+    print_notes(c->path);
     (void)printf("\nGlobal flags:\n");
     print_flags(pag_global_flags());
     char noun[32];

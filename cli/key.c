@@ -88,7 +88,7 @@ int pag_cmd_key_import(struct pag_cli *cli)
     const char *file = pag_word(cli, 1);
     memset(&key, 0, sizeof key);
     if (pag_fs_read(file, PEM_MAX, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     int rc = import_pem(cli, file, pag_buf_span(&buf), &key);
     pag_fs_buf_free(&buf);

@@ -294,7 +294,7 @@ static int of_file(struct pag_cli *cli, const char *file, struct pag_trust_view 
     struct pag_buf buf = { NULL, 0, 0 };
     struct pag_fail why = { PAG_OK, "", 0 };
     if (pag_fs_read(file, PAG_TRUST_MAX, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     uint8_t *copy = pag_cli_alloc(cli, buf.n + 1);
     memcpy(copy, buf.p, buf.n);

@@ -100,7 +100,7 @@ static int from_file(struct pag_cli *cli, const char *file, char *secret)
                             "%s holds a passphrase and others may read it", file);
     }
     if (pag_fs_read(file, PAG_SECRET_MAX - 1, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     size_t n = strcspn((const char *)buf.p, "\r\n");
     memcpy(secret, buf.p, n);
@@ -239,7 +239,7 @@ int pag_key_open(struct pag_cli *cli, const char *name, struct pag_key *key)
                             "%s is a private key and others may read it", path);
     }
     if (pag_fs_read(path, PEM_MAX, &buf, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", path, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, path, &why);
     }
     int rc = open_pem(cli, name, pag_buf_span(&buf), key);
     pag_fs_buf_free(&buf); /* wipes */
@@ -298,15 +298,14 @@ static int write_pem(struct pag_cli *cli, const char *name, struct pag_span pem,
     }
     OPENSSL_secure_clear_free(whole, mark + pem.n + 1);
     if (err != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, "check the folder and free space", "%s: %s", path,
-                            why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, path, &why);
     }
     return PAG_EXIT_OK;
 }
 
 static int write_public(struct pag_cli *cli, const char *name, const EVP_PKEY *pkey)
 {
-    struct pag_fail why = { PAG_OK, "", 0 };
+    struct pag_fail why = { PAG_OK, "could not be encoded", 0 };
     char *data = NULL;
     const char *path = pag_key_path(cli, name, ".pub");
     BIO *out = BIO_new(BIO_s_mem());
@@ -316,7 +315,7 @@ static int write_public(struct pag_cli *cli, const char *name, const EVP_PKEY *p
         err = pag_fs_write(path, pag_span_of(data, (size_t)n), 0644, &why);
     }
     BIO_free(out);
-    return err == PAG_OK ? PAG_EXIT_OK : pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", path, why.what);
+    return err == PAG_OK ? PAG_EXIT_OK : pag_cli_fail_file(cli, PAG_EXIT_FAILED, path, &why);
 }
 
 int pag_key_save(struct pag_cli *cli, const char *name, const EVP_PKEY *pkey)
@@ -341,7 +340,15 @@ int pag_key_save(struct pag_cli *cli, const char *name, const EVP_PKEY *pkey)
         rc = write_pem(cli, name, pag_buf_span(&pem), plain);
     }
     pag_fs_buf_free(&pem);
-    return rc == PAG_EXIT_OK ? write_public(cli, name, pkey) : rc;
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
+    rc = write_public(cli, name, pkey);
+    if (rc != PAG_EXIT_OK) {
+        /* Half a key would take the name and could not be listed; nobody has used this one yet. */
+        (void)pag_fs_remove(pag_key_path(cli, name, ".pem"), NULL);
+    }
+    return rc;
 }
 
 int pag_key_make(struct pag_cli *cli, const char *name, struct pag_key *key)
@@ -373,5 +380,6 @@ int pag_key_register(struct pag_cli *cli, const struct pag_key *key, const char 
         return PAG_EXIT_OK;
     }
     return a.status != 0 ? pag_problem_say(cli, &call, &a)
-                         : pag_cli_fail(cli, rc, "pagurus doctor looks closer", "POST /keys: %s", a.error);
+           : a.curl != 0 ? pag_unreached_say(cli, &call, &a, rc)
+                         : rc; /* said already: no server, no token */
 }

@@ -48,6 +48,11 @@ static void add_candidate(struct pag_cli *cli, struct candidates *c, const char 
     BIO_free(in);
 }
 
+static bool is_busy(long status)
+{
+    return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
 /*
  * Nothing is trusted yet: one call without a token and without checks fetches the public root and shows the
  * chain. What is pinned must then equal the fingerprint that a person or --trust-fingerprint gave.
@@ -55,17 +60,21 @@ static void add_candidate(struct pag_cli *cli, struct candidates *c, const char 
 static int look(struct pag_cli *cli, struct candidates *c)
 {
     struct pag_answer a;
-    struct pag_call call = { .method = "GET", .path = "/ca/root.pem", .probe = true };
+    struct pag_call call = { .method = "GET", .path = "/ca/root.pem", .probe = true, .silent = true };
     int rc = pag_client_call(cli, &call, &a);
     if (rc != PAG_EXIT_OK && a.status == 0) {
-        return rc;
+        return a.curl != 0 ? pag_unreached_say(cli, &call, &a, rc) : rc;
+    }
+    if (is_busy(a.status)) {
+        return pag_problem_say(cli, &call, &a);
+    }
+    if (a.status != 200) {
+        return pag_unreached_not_console(cli);
     }
     for (size_t i = 0; pag_client_chain(cli, i) != NULL; i++) {
         add_candidate(cli, c, pag_client_chain(cli, i), false);
     }
-    if (a.status == 200) {
-        add_candidate(cli, c, pag_cli_text(cli, "%.*s", (int)a.body.n, (const char *)a.body.p), true);
-    }
+    add_candidate(cli, c, pag_cli_text(cli, "%.*s", (int)a.body.n, (const char *)a.body.p), true);
     return PAG_EXIT_OK;
 }
 
@@ -136,15 +145,25 @@ static int choose(struct pag_cli *cli, const struct candidates *c, const struct 
                         "%s shows no certificate with that fingerprint", cli->set.server);
 }
 
-/* True when the server can be checked with what there is (pinned before, or the system's store). */
-static bool known_already(struct pag_cli *cli)
+/*
+ * *known: the server can be checked with what there is (--ca, pinned before, the system's store) and is a
+ * console. Where only that can be meant (--ca, http), or something else answers, not to be is said.
+ */
+static int known_already(struct pag_cli *cli, bool only, bool *known)
 {
     struct pag_answer a;
     struct pag_call call = {
-        .method = "GET", .path = "/healthz", .root = true, .no_token = true, .silent = true, .once = true
+        .method = "GET", .path = "/healthz", .root = true, .no_token = true, .silent = true, .once = !only
     };
-    (void)pag_client_call(cli, &call, &a);
-    return a.status != 0;
+    int rc = pag_client_call(cli, &call, &a);
+    *known = rc == PAG_EXIT_OK && a.body.n >= 2 && memcmp(a.body.p, "ok", 2) == 0;
+    if (*known || (a.status == 0 && !only)) {
+        return PAG_EXIT_OK;
+    }
+    if (a.status == 0) {
+        return a.curl != 0 ? pag_unreached_say(cli, &call, &a, rc) : rc;
+    }
+    return is_busy(a.status) ? pag_problem_say(cli, &call, &a) : pag_unreached_not_console(cli);
 }
 
 static int pin_server(struct pag_cli *cli, const char *name, const char **ca)
@@ -153,11 +172,16 @@ static int pin_server(struct pag_cli *cli, const char *name, const char **ca)
     const struct candidate *pin = NULL;
     struct pag_fail why = { PAG_OK, "", 0 };
     *ca = cli->set.ca;
-    bool asked = pag_opt_on(cli, "trust-fingerprint");
-    if (strncmp(cli->set.server, "http://", 7) == 0 || (!asked && known_already(cli))) {
-        return PAG_EXIT_OK;
+    bool plain = strncmp(cli->set.server, "http://", 7) == 0;
+    bool known = false;
+    int rc = PAG_EXIT_OK;
+    if (plain || !pag_opt_on(cli, "trust-fingerprint")) {
+        rc = known_already(cli, plain || pag_opt_on(cli, "ca") || getenv("PAGURUS_CA") != NULL, &known);
     }
-    int rc = look(cli, c);
+    if (rc != PAG_EXIT_OK || known) {
+        return rc;
+    }
+    rc = look(cli, c);
     if (rc == PAG_EXIT_OK) {
         rc = choose(cli, c, &pin);
     }
@@ -168,7 +192,7 @@ static int pin_server(struct pag_cli *cli, const char *name, const char **ca)
     *ca = pag_cli_text(cli, "%s/%s.pem", dir, name);
     if (pag_fs_mkdirs(dir, 0700, &why) != PAG_OK ||
         pag_fs_write(*ca, pag_span_str(pin->pem), 0644, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", *ca, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, *ca, &why);
     }
     cli->set.ca = *ca;
     return PAG_EXIT_OK;
@@ -206,13 +230,18 @@ static int keep(struct pag_cli *cli, const char *name, const char *ca)
                    ? rc
                    : pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus context remove", "too many contexts");
     }
+    bool first = !pag_fs_exists(file);
     if (pag_fs_mkdirs(dir, 0700, &why) != PAG_OK ||
         pag_fs_write(file, pag_span_str(pag_cli_text(cli, "%s\n", cli->set.token)), 0600, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     *c = (struct pag_context){ .name = name, .server = cli->set.server, .ca = ca, .token_file = file };
     all->current = name;
-    return pag_contexts_write(cli, all);
+    rc = pag_contexts_write(cli, all);
+    if (rc != PAG_EXIT_OK && first) {
+        (void)pag_fs_remove(file, NULL); /* no context names it */
+    }
+    return rc;
 }
 
 /* The name of a new context when none is given: the host of the address. */

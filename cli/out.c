@@ -2,6 +2,7 @@
                           */
 #include "cli/out.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -9,7 +10,7 @@
 #include "cli/client.h"
 #include "cli/text.h"
 
-enum { COLUMNS_MAX = 24, CELL_MAX = 512 };
+enum { COLUMNS_MAX = 24, CELL_MAX = 4096 };
 
 json_t *pag_out_at(const json_t *v, const char *path)
 {
@@ -65,9 +66,36 @@ bool pag_out_json(const struct pag_cli *cli, const json_t *v)
 
 /* ---- cells ---- */
 
+/* The shortest decimal text that is the same number again. */
+static void real_cell(double x, char out[CELL_MAX])
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        (void)snprintf(out, CELL_MAX, "%.*g", digits, x);
+        if (strtod(out, NULL) == x) {
+            return;
+        }
+    }
+}
+
+/* Arrays and objects as JSON; "…" shows that a cell's room ended it. */
+static void nested_cell(const json_t *v, char out[CELL_MAX])
+{
+    static const char cut[] = "\xe2\x80\xa6";
+    char *text = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    size_t n = text != NULL ? strlen(text) : 0;
+    (void)pag_text_clean(text != NULL ? text : "", out, CELL_MAX);
+    if (n >= CELL_MAX) {
+        size_t end = strlen(out) < CELL_MAX - sizeof cut ? strlen(out) : CELL_MAX - sizeof cut;
+        while (end > 0 && ((unsigned char)out[end] & 0xc0) == 0x80) {
+            end--; /* not inside a character */
+        }
+        memcpy(out + end, cut, sizeof cut);
+    }
+    free(text); /* json_dumps allocates with malloc */
+}
+
 static void plain_cell(const json_t *v, char out[CELL_MAX])
 {
-    char raw[CELL_MAX];
     if (json_is_string(v)) {
         (void)pag_text_clean(json_string_value(v), out, CELL_MAX);
     } else if (json_is_integer(v)) {
@@ -75,9 +103,9 @@ static void plain_cell(const json_t *v, char out[CELL_MAX])
     } else if (json_is_boolean(v)) {
         (void)snprintf(out, CELL_MAX, "%s", json_is_true(v) ? "yes" : "no");
     } else if (json_is_array(v) || json_is_object(v)) {
-        size_t n = json_dumpb(v, raw, sizeof raw - 1, JSON_COMPACT);
-        raw[n < sizeof raw - 1 ? n : sizeof raw - 1] = 0;
-        (void)pag_text_clean(raw, out, CELL_MAX);
+        nested_cell(v, out);
+    } else if (json_is_real(v)) {
+        real_cell(json_real_value(v), out);
     } else {
         (void)snprintf(out, CELL_MAX, "-");
     }

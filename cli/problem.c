@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): strcasestr */
 #include <string.h>
 
 #include "cli/client.h"
@@ -51,14 +52,29 @@ static const char *usual_remedy(long status)
     }
 }
 
-static void say_errors(struct pag_cli *cli, const json_t *errors)
+/* True when text, but for its full stop, stands in what already. */
+static bool said_in(struct pag_cli *cli, const char *what, const char *text)
+{
+    size_t n = strlen(text);
+    n -= n > 0 && text[n - 1] == '.';
+    return n > 0 && strcasestr(what, pag_cli_text(cli, "%.*s", (int)n, text)) != NULL;
+}
+
+/* what: the sentence that was said before them. */
+static void say_errors(struct pag_cli *cli, const json_t *errors, const char *what)
 {
     size_t i = 0;
     const json_t *e = NULL;
     json_array_foreach(errors, i, e)
     {
-        pag_cli_say(cli, "  - %s%s%s\n", member(e, "pointer"), member(e, "pointer")[0] != 0 ? ": " : "",
-                    member(e, "detail")[0] != 0 ? member(e, "detail") : member(e, "code"));
+        const char *pointer = member(e, "pointer");
+        const char *text = member(e, "detail")[0] != 0 ? member(e, "detail") : member(e, "code");
+        bool again = said_in(cli, what, text);
+        if (!again || !said_in(cli, what, pointer)) {
+            pag_cli_say(cli, "  - %s%s%s\n", pointer, pointer[0] != 0 && !again ? ": " : "",
+                        again ? "" : text);
+            what = pag_cli_text(cli, "%s\n%s %s", what, pointer, text);
+        }
     }
 }
 
@@ -78,7 +94,10 @@ int pag_problem_say(struct pag_cli *cli, const struct pag_call *call, const stru
                        : title[0] != 0 ? title
                                        : "the server refused without a reason";
     (void)pag_cli_fail(cli, code, NULL, "%s", what);
-    say_errors(cli, json_object_get(a->json, "errors"));
+    say_errors(cli, json_object_get(a->json, "errors"), what);
+    if (said_in(cli, what, help)) {
+        help = "";
+    }
     pag_cli_say(cli, "  at: %s %s -> %ld%s%s%s%s\n", call->method, call->path, a->status,
                 member(a->json, "code")[0] != 0 ? " " : "", member(a->json, "code"),
                 member(a->json, "request_id")[0] != 0 ? ", request " : "", member(a->json, "request_id"));

@@ -47,22 +47,6 @@ int pag_cmd_product_show(struct pag_cli *cli)
     return rc == PAG_EXIT_OK ? pag_out_object(cli, product, lines) : rc;
 }
 
-/* "true", "12", "null" as JSON values, all else as text. */
-static json_t *value_of(const char *text)
-{
-    uint64_t n = 0;
-    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
-        return json_boolean(text[0] == 't');
-    }
-    if (strcmp(text, "null") == 0) {
-        return json_null();
-    }
-    if (pag_parse_u64(pag_span_str(text), &n) == PAG_OK && n <= INT64_MAX) {
-        return json_integer((json_int_t)n);
-    }
-    return json_string(text);
-}
-
 /* Sets "a.b" = value in o, making the folders in between. */
 static void set_path(json_t *o, const char *path, size_t n, json_t *value)
 {
@@ -91,7 +75,7 @@ static int settings_of(struct pag_cli *cli, const char *text, json_t *settings)
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "write it as poll_s=300 or topics.status=/status/{id}",
                             "\"%s\" is no setting", text);
     }
-    set_path(settings, text, (size_t)(eq - text), value_of(eq + 1));
+    set_path(settings, text, (size_t)(eq - text), pag_client_value(eq + 1));
     return PAG_EXIT_OK;
 }
 

@@ -73,6 +73,29 @@ static int find_product(struct pag_cli *cli, struct push *p)
     return rc == PAG_EXIT_OK ? pag_find_product_id(cli, p->product, p->order.product_id) : rc;
 }
 
+/* The server publishes no image whose identity block says another version. */
+static int check_versions(struct pag_cli *cli, const struct push *p)
+{
+    const char *version = p->order.version;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct pag_firmware *f = &p->file[i];
+        const char *own = f->image.version;
+        if (own[0] == 0 || strcmp(own, version) == 0) {
+            continue;
+        }
+        if (f->image.has_identity) {
+            return pag_cli_fail(
+                cli, PAG_EXIT_USAGE,
+                pag_cli_text(cli, "leave --version out, or build the firmware as %s; nothing was sent",
+                             version),
+                "%s says that it is version %s and would be released as %s", f->file, own, version);
+        }
+        pag_cli_warn(cli, "%s calls itself %s and is pushed as %s; devices will report %s", f->file, own,
+                     version, own);
+    }
+    return PAG_EXIT_OK;
+}
+
 static int find_version(struct pag_cli *cli, struct push *p)
 {
     const char *given = pag_opt(cli, "version");
@@ -87,11 +110,7 @@ static int find_version(struct pag_cli *cli, struct push *p)
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "at most 32 printable characters without blanks and quotes",
                             "\"%s\" cannot be a version", p->order.version);
     }
-    if (given != NULL && own[0] != 0 && strcmp(given, own) != 0) {
-        pag_cli_warn(cli, "the firmware calls itself %s and is pushed as %s; devices will report %s", own,
-                     given, own);
-    }
-    return PAG_EXIT_OK;
+    return check_versions(cli, p);
 }
 
 /* ---- against what is out there ---- */
@@ -225,7 +244,7 @@ static int choose_signer(struct pag_cli *cli, struct push *p)
                          product),
             "product %s has no trust set, so devices would believe no signature", product);
     } else {
-        rc = pag_sign_choose(cli, &p->trust.set, &name);
+        rc = pag_sign_choose(cli, &p->trust.set, pag_out_text(p->product, "name"), &name);
         if (rc == PAG_EXIT_OK) {
             rc = pag_key_open(cli, name, &p->key);
         }

@@ -116,17 +116,6 @@ int pag_cmd_release_publish(struct pag_cli *cli)
 
 /* ---- download ---- */
 
-static const json_t *pick_image(const json_t *release, const char *name)
-{
-    const json_t *list = json_object_get(release, "images");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (strcmp(pag_out_text(json_array_get(list, i), "name"), name) == 0) {
-            return json_array_get(list, i);
-        }
-    }
-    return NULL;
-}
-
 /* Nothing appears under the final name before its digest is right. */
 static int check_and_keep(struct pag_cli *cli, const char *part, const char *file, const char *sha256)
 {
@@ -145,7 +134,7 @@ static int check_and_keep(struct pag_cli *cli, const char *part, const char *fil
                             "what came is not what the release names (sha256 %s)", sha256);
     }
     if (pag_fs_rename(part, file, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     return PAG_EXIT_OK;
 }
@@ -165,7 +154,8 @@ static int download(struct pag_cli *cli, const json_t *release, const json_t *im
     int rc = pag_client_call(cli, &call, &a);
     bool closed = fclose(sink) == 0;
     if (rc == PAG_EXIT_OK && !closed) {
-        rc = pag_cli_fail(cli, PAG_EXIT_FAILED, "is the disk full?", "%s could not be written", part);
+        rc = pag_cli_fail(cli, PAG_EXIT_FAILED, "make free space on that disk: it is probably full",
+                          "%s could not be written", part);
     }
     if (rc != PAG_EXIT_OK) {
         (void)pag_fs_remove(part, NULL);
@@ -182,7 +172,7 @@ int pag_cmd_release_download(struct pag_cli *cli)
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    const json_t *image = pick_image(release, name);
+    const json_t *image = pag_find_image(release, name);
     if (image == NULL) {
         return pag_cli_fail(cli, PAG_EXIT_NOT_FOUND, "pagurus release show lists them",
                             "no image \"%s\" in %s", name, pag_out_text(release, "version"));

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -90,6 +91,33 @@ int pag_cli_fail(struct pag_cli *cli, int code, const char *remedy, const char *
         (void)fputc('\n', stderr);
     }
     return code;
+}
+
+static const char *file_remedy(int number)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+        return "make free space on that disk, then try again; nothing was left half-written";
+    case ENOENT:
+    case ENOTDIR:
+        return "check the path";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return "check who owns the file and its folder";
+    default:
+        return "check the path, its folder and free space";
+    }
+}
+
+int pag_cli_fail_file(struct pag_cli *cli, int code, const char *path, const struct pag_fail *why)
+{
+    /* Only what the system refused has its errno in detail (host/fs.h). */
+    bool system = strncmp(why->what, "cannot ", 7) == 0 && why->detail > 0 && why->detail < 4096;
+    int number = system ? (int)why->detail : 0;
+    return pag_cli_fail(cli, code, file_remedy(number), "%s: %s%s%s", path, why->what, system ? ": " : "",
+                        system ? strerror(number) : "");
 }
 
 void pag_cli_say(const struct pag_cli *cli, const char *fmt, ...)

@@ -198,8 +198,7 @@ int pag_contexts_write(struct pag_cli *cli, const struct pag_contexts *c)
     }
     if (pag_fs_mkdirs(pag_conf_dir(cli), 0700, &why) != PAG_OK ||
         pag_fs_write(file, pag_span_str(text), 0600, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, "check the folder's owner and free space", "%s: %s", file,
-                            why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     return PAG_EXIT_OK;
 }

@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "cli/client.h"
+#include "cli/find.h"
 #include "cli/out.h"
 #include "cli/settings.h"
 #include "core/bytes.h"
 #include "core/version.h"
 #include "host/crypto.h"
+#include "host/fs.h"
 
 /* ---- which key ---- */
 
@@ -21,13 +23,20 @@ static bool may_release(const struct pag_trust_set *set, const uint8_t id[PAG_KE
     return false;
 }
 
-int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const char **name)
+static bool is_root(const struct pag_trust_set *set, const uint8_t id[PAG_KEY_ID_BYTES])
+{
+    for (size_t i = 0; i < set->root_n; i++) {
+        if (memcmp(set->root[i].id, id, PAG_KEY_ID_BYTES) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of the keys on this machine that may sign releases: how many, and in *name the last. */
+static size_t signers(struct pag_cli *cli, const struct pag_trust_set *set, const char **name)
 {
     size_t hits = 0;
-    *name = pag_conf_default(cli, "sign");
-    if (*name != NULL) {
-        return PAG_EXIT_OK;
-    }
     for (const char **local = pag_key_names(cli); *local != NULL; local++) {
         struct pag_key key;
         if (pag_key_public(cli, *local, &key) == PAG_EXIT_OK) {
@@ -37,7 +46,47 @@ int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const 
             pag_key_close(&key);
         }
     }
+    return hits;
+}
+
+/* What to sign with instead of a root key. */
+static const char *instead_of_root(struct pag_cli *cli, const struct pag_trust_set *set, const char *product)
+{
+    const char *other = NULL;
+    if (signers(cli, set, &other) > 0) {
+        return pag_cli_text(cli, "--sign %s, a release key of this machine; keep the root key offline",
+                            other);
+    }
+    return pag_cli_text(cli,
+                        "make a release key: pagurus key generate NAME; let devices believe it: pagurus key "
+                        "trust rotate --product %s --add-release NAME; then --sign NAME. The root key signs "
+                        "only trust sets: keep it offline",
+                        product);
+}
+
+int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const char *product,
+                    const char **name)
+{
+    struct pag_key key;
+    *name = pag_conf_default(cli, "sign");
+    if (*name != NULL) {
+        /* A root key need not even be opened to be refused. A key without .pub is judged when it is open. */
+        bool here = pag_key_exists(cli, *name) && pag_fs_exists(pag_key_path(cli, *name, ".pub"));
+        int rc = here ? pag_key_public(cli, *name, &key) : PAG_EXIT_OK;
+        bool root = here && rc == PAG_EXIT_OK && is_root(set, key.id) && !may_release(set, key.id);
+        if (here) {
+            pag_key_close(&key);
+        }
+        return !root ? rc
+                     : pag_cli_fail(cli, PAG_EXIT_DENIED, instead_of_root(cli, set, product),
+                                    "%s is a root key of trust set %u of %s, not a release key: it signs no "
+                                    "releases",
+                                    *name, (unsigned)set->version, product);
+    }
+    size_t hits = signers(cli, set, name);
     if (hits == 1) {
+        pag_cli_say(cli, "signing with key %s, the only one here that trust set %u of %s allows\n", *name,
+                    (unsigned)set->version, product);
         return PAG_EXIT_OK;
     }
     return pag_cli_fail(cli, PAG_EXIT_USAGE,
@@ -160,20 +209,9 @@ int pag_sign_image(struct pag_cli *cli, const struct pag_order *o, const struct 
     return send(cli, o, m, "manifests");
 }
 
-static const json_t *image_of(const json_t *release, const char *name)
-{
-    const json_t *list = json_object_get(release, "images");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (strcmp(pag_out_text(json_array_get(list, i), "name"), name) == 0) {
-            return json_array_get(list, i);
-        }
-    }
-    return NULL;
-}
-
 int pag_sign_permit(struct pag_cli *cli, const struct pag_order *o, const struct pag_firmware *f)
 {
-    const json_t *image = image_of(o->before, f->name);
+    const json_t *image = pag_find_image(o->before, f->name);
     uint32_t epoch = (uint32_t)pag_out_number(o->before, "epoch");
     if (image == NULL || o->permit_s == 0) {
         return PAG_EXIT_OK;

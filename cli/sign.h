@@ -20,8 +20,12 @@ struct pag_order {
     uint64_t permit_s;    /* how long the permit holds */
 };
 
-/* The local key that signs: --sign, or the only local one of the trust set. *name is set. */
-int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const char **name);
+/*
+ * The local key that signs: --sign, or the only local one of the trust set, and then said so. *name is set.
+ * product: its name, for messages. A root key is PAG_EXIT_DENIED.
+ */
+int pag_sign_choose(struct pag_cli *cli, const struct pag_trust_set *set, const char *product,
+                    const char **name);
 /* PAG_EXIT_DENIED when the trust set does not let this key sign releases of that epoch. */
 int pag_sign_allowed(struct pag_cli *cli, const struct pag_order *o);
 /* Signs f's manifest and sends it; and the permit for the release before, when there is one. */

@@ -9,7 +9,6 @@ static const struct pag_column lines[] = {
     { "uptime s", "uptime_s", PAG_CELL_TEXT },
     { "devices", "devices.total", PAG_CELL_TEXT },
     { "online", "devices.online", PAG_CELL_TEXT },
-    { "by state", "devices.by_state", PAG_CELL_TEXT },
     { "store", "store.path", PAG_CELL_TEXT },
     { "store size", "store.bytes", PAG_CELL_BYTES },
     { "store queue", "store.queue", PAG_CELL_TEXT },
@@ -28,6 +27,36 @@ static const struct pag_column versions[] = {
     { NULL, NULL, PAG_CELL_TEXT },
 };
 
+static const struct pag_column states[] = {
+    { "STATE", "state", PAG_CELL_STATE },
+    { "DEVICES", "count", PAG_CELL_TEXT },
+    { NULL, NULL, PAG_CELL_TEXT },
+};
+
+/* Of {"up_to_date":41,…} the states that some device is in, as rows. */
+static json_t *state_rows(struct pag_cli *cli, json_t *by_state)
+{
+    json_t *rows = pag_cli_keep(cli, json_array());
+    const char *state = NULL;
+    json_t *count = NULL;
+    json_object_foreach(by_state, state, count)
+    {
+        if (json_integer_value(count) > 0) {
+            (void)json_array_append_new(rows, json_pack("{s:s, s:O}", "state", state, "count", count));
+        }
+    }
+    return rows;
+}
+
+static int below(struct pag_cli *cli, json_t *rows, const struct pag_column *columns)
+{
+    if (json_array_size(rows) == 0 || pag_opt_on(cli, "columns")) {
+        return PAG_EXIT_OK;
+    }
+    (void)fputc('\n', stdout);
+    return pag_out_items(cli, rows, columns);
+}
+
 int pag_cmd_status(struct pag_cli *cli)
 {
     json_t *status = NULL;
@@ -36,10 +65,11 @@ int pag_cmd_status(struct pag_cli *cli)
         return rc;
     }
     rc = pag_out_object(cli, status, lines);
-    json_t *by_version = pag_out_at(status, "devices.by_version");
-    if (json_array_size(by_version) > 0 && !pag_opt_on(cli, "columns")) {
-        (void)fputc('\n', stdout);
-        rc = pag_out_items(cli, by_version, versions);
+    if (rc == PAG_EXIT_OK) {
+        rc = below(cli, state_rows(cli, pag_out_at(status, "devices.by_state")), states);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = below(cli, pag_out_at(status, "devices.by_version"), versions);
     }
     size_t i = 0;
     const json_t *w = NULL;

@@ -26,7 +26,7 @@ static int keep_copy(struct pag_cli *cli, const json_t *product, const struct pa
     const char *path = copy_path(cli, product, v->set.version);
     if (pag_fs_mkdirs(pag_cli_text(cli, "%s/trust", pag_conf_dir(cli)), 0700, &why) != PAG_OK ||
         pag_fs_write(path, v->bytes, 0644, &why) != PAG_OK) {
-        return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", path, why.what);
+        return pag_cli_fail_file(cli, PAG_EXIT_FAILED, path, &why);
     }
     return PAG_EXIT_OK;
 }
@@ -197,7 +197,7 @@ static int send_set(struct pag_cli *cli, const json_t *product, const struct pag
     struct pag_fail why = { PAG_OK, "", 0 };
     if (file != NULL) {
         if (pag_fs_write(file, v->bytes, 0644, &why) != PAG_OK) {
-            return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "%s: %s", file, why.what);
+            return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
         }
         return PAG_EXIT_OK;
     }

@@ -62,6 +62,10 @@ class Fake:
         self.permits = []
         self.trust = {}
         self.devices = {}
+        self.listeners = [{"name": "device", "address": "::", "port": 8444, "tls": True}]
+        self.by_state = {}
+        self.data = {}        # answer of GET /devices/ID/data
+        self.problem_next = []  # (status, code, detail, more) to answer with first
         self.skew_s = 0
         self.slow = None      # event that a PUT of an image waits for
         fake = self
@@ -112,9 +116,9 @@ class Fake:
         h.end_headers()
         h.wfile.write(data)
 
-    def problem(self, h, status, code, detail, help_="do the other thing", **more):
+    def problem(self, h, status, code, detail, **more):
         self.send(h, status, {"type": f"urn:pagurus:problem:{code}", "title": code, "status": status, "detail": detail,
-                              "code": code, "request_id": "req_1", "help": help_, **more},
+                              "code": code, "request_id": "req_1", "help": "do the other thing", **more},
                   "application/problem+json", [("Retry-After", "0")] if status in (429, 503) else [])
 
     def handle(self, h):
@@ -124,6 +128,9 @@ class Fake:
         self.calls.append((h.command, h.path, dict(h.headers), body))
         if self.fail_next and path not in ("/healthz", "/api/v1/ca/root.pem"):
             return self.problem(h, self.fail_next.pop(0), "busy", "the queue is full")
+        if self.problem_next:
+            status, code, detail, more = self.problem_next.pop(0)
+            return self.problem(h, status, code, detail, **more)
         if path == "/healthz":
             return self.send(h, 200, b"ok", "text/plain")
         if path == "/readyz":
@@ -146,7 +153,8 @@ class Fake:
             return self.send(h, 200, {
                 "version": "0.1.0", "root_exported": True, "broker": {"state": "running", "connected": True, "port": 1},
                 "certificates": [{"name": "server", "subject": "CN=x", "not_after": "2046-01-01T00:00:00.000Z"}],
-                "warnings": [], "devices": {"total": 2, "online": 1, "by_state": {}, "by_version": []}})
+                "warnings": [], "devices": {"total": 2, "online": 1, "by_state": self.by_state, "by_version": []},
+                "listeners": self.listeners})
         if path == "/freshness-key":
             point = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
                 serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)[1:]
@@ -261,6 +269,8 @@ class Fake:
             return self.send(h, 200, device)
         if h.command == "PATCH":
             device.update(json.loads(body))
+        if len(parts) == 2 and parts[1] == "data":
+            return self.send(h, 200, self.data)
         if len(parts) == 2 and parts[1] == "commands" and h.command == "POST":
             return self.send(h, 201, {"id": "cmd_1", "state": "queued"})
         states = device.pop("script", None)
