@@ -190,6 +190,60 @@ static enum pag_err set_value(struct pag_settings *s, const struct key *k, struc
     return PAG_E_INTERNAL;
 }
 
+static const char *wants_word(const struct key *k)
+{
+    switch ((enum value_type)k->type) {
+    case VALUE_HOST:
+        return "a name or an address without scheme and port";
+    case VALUE_TEXT:
+        return "printable characters without blanks, at most ";
+    case VALUE_U16:
+    case VALUE_U32:
+        return "a whole number from ";
+    case VALUE_HEX:
+        return " hex digits";
+    case VALUE_SWITCH:
+        return "on or off";
+    case VALUE_MAC:
+        return "12 hex digits";
+    case VALUE_CHIP:
+        return "esp8266, esp32, esp32-s2, esp32-c3 … or posix";
+    case VALUE_HARDWARE:
+        return "4 to 16 characters";
+    }
+    return "";
+}
+
+static enum pag_err put_wants(const struct key *k, struct pag_buf *out)
+{
+    const char *word = wants_word(k);
+    enum pag_err err = PAG_OK;
+    if (k->type == VALUE_HEX) {
+        err = pag_buf_put_dec(out, 2ULL * k->room);
+        return err == PAG_OK ? pag_buf_put_str(out, word) : err;
+    }
+    err = pag_buf_put_str(out, word);
+    if (err == PAG_OK && k->type == VALUE_TEXT) {
+        err = pag_buf_put_dec(out, k->room - 1U);
+    }
+    if (err == PAG_OK && (k->type == VALUE_U16 || k->type == VALUE_U32)) {
+        err = pag_buf_put_dec(out, k->min);
+        err = err == PAG_OK ? pag_buf_put_str(out, " to ") : err;
+        err = err == PAG_OK ? pag_buf_put_dec(out, k->max) : err;
+    }
+    return err;
+}
+
+enum pag_err pag_settings_wants(struct pag_span key, struct pag_buf *out)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (pag_span_eq_str(key, keys[i].name)) {
+            return put_wants(&keys[i], out);
+        }
+    }
+    return PAG_E_NOT_FOUND;
+}
+
 static struct pag_span trim(struct pag_span s)
 {
     while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t' || s.p[s.n - 1] == '\r')) {

@@ -11,6 +11,12 @@
  */
 enum pag_err pag_settings_parse(struct pag_span text, struct pag_settings *s, struct pag_fail *why);
 
+/*
+ * Appends what a key takes, in words ("a whole number from 1 to 65535"), for the message of a port that has a
+ * screen. PAG_E_NOT_FOUND: there is no such key. PAG_E_SPACE.
+ */
+enum pag_err pag_settings_wants(struct pag_span key, struct pag_buf *out);
+
 /* What pag_agent_init checks: host, product, hardware, image. PAG_E_CONFIG with why->what. */
 enum pag_err pag_settings_check(const struct pag_settings *s, struct pag_fail *why);
 

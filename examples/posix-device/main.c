@@ -14,7 +14,6 @@
 #include <pagurus/agent.h>
 #include <pagurus/identity.h>
 
-#include "agent/config.h"
 #include "core/bytes.h"
 #include "ports/posix/posix_port.h"
 
@@ -75,27 +74,6 @@ static enum pag_err on_command(void *ctx, const struct pag_agent_command *comman
     return err == PAG_OK ? pag_buf_put_dec(text, t->readings) : err;
 }
 
-static bool read_config(const char *dir, char text[CONFIG_MAX], struct pag_settings *s)
-{
-    char path[PAG_POSIX_PATH + 16];
-    struct pag_fail why = { 0 };
-    (void)snprintf(path, sizeof path, "%s/device.conf", dir);
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        (void)fprintf(stderr, "thermometer: %s cannot be read\n", path);
-        return false;
-    }
-    size_t n = fread(text, 1, CONFIG_MAX, f);
-    (void)fclose(f);
-    pag_settings_default(s);
-    if (pag_settings_parse(pag_span_of(text, n), s, &why) != PAG_OK) {
-        (void)fprintf(stderr, "%s:%llu: %s\n", path, (unsigned long long)why.detail, why.what);
-        return false;
-    }
-    memcpy(s->version, PAG_DEVICE_VERSION, sizeof PAG_DEVICE_VERSION);
-    return true;
-}
-
 static bool open_board(struct pag_posix *board, const char *dir)
 {
     if (pag_posix_open(board, dir, 0) != PAG_OK) {
@@ -111,7 +89,7 @@ int main(void)
     static struct pag_agent agent;
     static struct pag_posix board;
     static struct pag_settings settings;
-    static char config[CONFIG_MAX];
+    static uint8_t config[CONFIG_MAX];
     static alignas(8) uint8_t scratch[PAG_AGENT_SCRATCH_BYTES];
     static const struct pag_agent_hooks hooks = {
         .loop = publish_reading,
@@ -123,7 +101,16 @@ int main(void)
         (void)raise(SIGSEGV); /* what this image is for */
     }
     struct thermometer t = { .board = &board };
-    if (dir == NULL || !read_config(dir, config, &settings) || !open_board(&board, dir)) {
+    struct pag_buf text = { config, 0, sizeof config };
+    if (dir == NULL) {
+        (void)fprintf(stderr, "thermometer: pagurus-posix-loader starts this\n");
+        return 1;
+    }
+    if (pag_posix_config(dir, &text, &settings) != PAG_OK) {
+        return PAG_POSIX_EXIT_CONFIG;
+    }
+    memcpy(settings.version, PAG_DEVICE_VERSION, sizeof PAG_DEVICE_VERSION);
+    if (!open_board(&board, dir)) {
         return 1;
     }
     struct pag_buf lent = { scratch, 0, sizeof scratch };

@@ -3,6 +3,7 @@
 
 #include <openssl/types.h>
 
+#include <pagurus/agent.h>
 #include <pagurus/errors.h>
 #include <pagurus/types.h>
 
@@ -20,6 +21,9 @@ enum {
     PAG_POSIX_WATCHDOG_S = 30,
     PAG_POSIX_CONNS = 4,
     PAG_POSIX_PATH = 512,
+    /* Exit status of a firmware whose device.conf must be mended (EX_CONFIG of sysexits.h): the loader starts
+       it again when the file changes, and otherwise later each time. */
+    PAG_POSIX_EXIT_CONFIG = 78,
 };
 
 struct pag_posix_conn {
@@ -47,6 +51,12 @@ struct pag_posix {
  */
 enum pag_err pag_posix_open(struct pag_posix *p, const char *dir, uint32_t slot_bytes);
 void pag_posix_close(struct pag_posix *p);
+
+/*
+ * Reads DIR/device.conf into text, which s points into afterwards, and checks it. Not PAG_OK has been said on
+ * standard error with file, line, key and remedy: exit with PAG_POSIX_EXIT_CONFIG.
+ */
+enum pag_err pag_posix_config(const char *dir, struct pag_buf *text, struct pag_settings *s);
 
 /* What the loader has said: PAG_SLOT, PAG_LOADER, PAG_RESTARTS, PAG_RESET_REASON. */
 void pag_posix_take_environment(struct pag_posix *p);

@@ -21,7 +21,14 @@
 #include "core/bytes.h"
 #include "ports/posix/posix_port.h"
 
-enum { EXIT_USAGE = 2, EXIT_RESCUE = 69, EXIT_FAILED = 70, RESTART_MS = 500 };
+enum {
+    EXIT_USAGE = 2,
+    EXIT_RESCUE = 69,
+    EXIT_FAILED = 70,
+    RESTART_MS = 500,
+    CONFIG_FIRST_S = 2,
+    CONFIG_LAST_S = 60
+};
 
 static const char usage[] =
     "usage: pagurus-posix-loader [--once] DIR\n"
@@ -249,6 +256,9 @@ static bool run_child(const struct options *o, int *status)
         *status = EXIT_FAILED;
         return true;
     }
+    if (stop_wanted != 0) {
+        (void)kill(child, SIGTERM);
+    }
     int raw = 0;
     while (waitpid(child, &raw, 0) < 0) {
         if (errno == EINTR && stop_wanted != 0) {
@@ -259,6 +269,37 @@ static bool run_child(const struct options *o, int *status)
     bool hung = WIFSIGNALED(raw) && WTERMSIG(raw) == SIGALRM;
     (void)setenv("PAG_RESET_REASON", hung ? "watchdog" : "crash", 1);
     return stop_wanted != 0 || *status == 0 || *status == EXIT_RESCUE;
+}
+
+static void nap(void)
+{
+    struct timespec pause = { 0, RESTART_MS * 1000000L };
+    (void)nanosleep(&pause, NULL);
+}
+
+static struct timespec changed_at(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+}
+
+/* A start on the same wrong file says the same again: wait until it changes, or for longer each time. */
+static void wait_for_config(const struct options *o, unsigned *pause_s)
+{
+    char path[PAG_POSIX_PATH + 16];
+    (void)snprintf(path, sizeof path, "%s/device.conf", o->dir);
+    struct timespec before = changed_at(path);
+    *pause_s = *pause_s == 0 ? CONFIG_FIRST_S : *pause_s < CONFIG_LAST_S / 2 ? *pause_s * 2 : CONFIG_LAST_S;
+    (void)fprintf(stderr,
+                  "loader: the configuration stops the device: mend it; again in %u s, or when %s changes\n",
+                  *pause_s, path);
+    for (unsigned i = 0; i < *pause_s * 1000 / RESTART_MS && stop_wanted == 0; i++) {
+        nap();
+        struct timespec now = changed_at(path);
+        if (now.tv_sec != before.tv_sec || now.tv_nsec != before.tv_nsec) {
+            return;
+        }
+    }
 }
 
 int main(int argc, char **argv)
@@ -276,10 +317,15 @@ int main(int argc, char **argv)
         return boot_once(&o);
     }
     watch_signals(on_stop);
-    while (!run_child(&o, &status)) {
+    unsigned pause_s = 0; /* after the last wrong configuration */
+    while (stop_wanted == 0 && !run_child(&o, &status)) {
+        if (status == PAG_POSIX_EXIT_CONFIG) {
+            wait_for_config(&o, &pause_s);
+            continue;
+        }
+        pause_s = 0;
         (void)fprintf(stderr, "loader: device ended with %d, reset\n", status);
-        struct timespec pause = { 0, RESTART_MS * 1000000L };
-        (void)nanosleep(&pause, NULL);
+        nap();
     }
     return stop_wanted != 0 ? 0 : status;
 }
