@@ -96,6 +96,9 @@ struct pag_device {
     uint32_t commands_queued; /* without a result and not known to have expired */
     uint32_t images_held;     /* rows of history (struct pag_device_image) */
     uint32_t revision;        /* rises with every change: the precondition of intents */
+    /* Key inside the last image of ours that it was seen with: it checks the next one with it (not native) */
+    bool has_verify_key;
+    uint8_t verify_key[PAG_KEY_ID_BYTES];
 };
 
 /*

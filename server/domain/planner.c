@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "server/domain/epochs.h"
 #include "server/domain/words.h"
 
 /* ---- finding what runs ---- */
@@ -72,8 +73,10 @@ struct judge {
     struct pag_plan *plan;
     bool native;
     const struct pag_release *running; /* NULL: not one of ours */
-    const struct pag_release_image *running_image;
-    uint32_t running_sequence; /* 0: not known */
+    uint32_t running_sequence;         /* 0: not known */
+    /* not native: */
+    struct pag_key_state key;
+    struct pag_epochs_way way;
 };
 
 static void find_running(struct judge *j)
@@ -83,9 +86,7 @@ static void find_running(struct judge *j)
     uint32_t image = 0;
     bool known = j->facts->running.source != PAG_ABSENT &&
                  pag_catalog_by_sha256(c, j->facts->running.value, &release, &image);
-    if (known) {
-        j->running_image = &c->release[release].release->image[image];
-    } else if (j->facts->running.source == PAG_ABSENT && j->facts->version.source != PAG_ABSENT) {
+    if (!known && j->facts->running.source == PAG_ABSENT && j->facts->version.source != PAG_ABSENT) {
         known = pag_catalog_by_version(c, j->facts->version.value, &release);
     }
     if (known) {
@@ -104,32 +105,36 @@ static enum pag_plan_reason no(struct judge *j, enum pag_plan_reason reason, uin
     return reason;
 }
 
-/* The image of that very name, else the first of the kind. */
-static bool find_image(struct judge *j)
+/* Images of a release that are wanted: those of the kind, the one of that very name first. */
+static size_t find_forms(const struct judge *j, uint32_t form[PAG_RELEASE_IMAGES_MAX])
 {
     const struct pag_release *r = j->candidate->release;
     bool firmware = strcmp(j->in->slot, "firmware") == 0;
-    uint32_t found = r->image_n;
-    for (uint32_t i = 0; i < r->image_n; i++) {
-        bool fits = (r->image[i].kind == PAG_IMAGE_FILESYSTEM) != firmware;
-        bool named = strcmp(r->image[i].name, j->in->slot) == 0;
-        if (fits && (named || found == r->image_n)) {
-            found = i;
+    size_t n = 0;
+    for (int named = 1; named >= 0; named--) {
+        for (uint32_t i = 0; i < r->image_n && n < PAG_RELEASE_IMAGES_MAX; i++) {
+            bool fits = (r->image[i].kind == PAG_IMAGE_FILESYSTEM) != firmware;
+            if (fits && (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
+                form[n++] = i;
+            }
         }
     }
-    if (found == r->image_n) {
-        return false;
-    }
-    j->image = &r->image[found];
-    j->manifest = j->candidate->manifest[found];
-    j->plan->image = found;
-    return true;
+    return n;
 }
 
+static void take_form(struct judge *j, uint32_t form)
+{
+    j->image = &j->candidate->release->image[form];
+    j->manifest = j->candidate->manifest[form];
+    j->plan->image = form;
+}
+
+/* In whichever form it came. */
 static bool is_running(const struct judge *j)
 {
+    uint32_t form = 0;
     if (j->facts->running.source != PAG_ABSENT) {
-        return memcmp(j->facts->running.value, j->image->sha256, PAG_SHA256_BYTES) == 0;
+        return image_of(j->candidate->release, j->facts->running.value, &form);
     }
     return j->facts->version.source != PAG_ABSENT &&
            strcmp(j->facts->version.value, j->candidate->release->version) == 0;
@@ -181,21 +186,39 @@ static bool manifest_has_hardware(const struct pag_manifest *m, const char *hard
     return false;
 }
 
+static uint32_t chip_of(const struct pag_catalog *c, const struct pag_facts *f)
+{
+    return f->chip.source != PAG_ABSENT ? f->chip.value : (uint32_t)c->product.chip;
+}
+
+static bool fits_hardware(const struct pag_facts *f, const struct pag_release_image *image,
+                          const struct pag_manifest *m)
+{
+    if (f->hardware.source == PAG_ABSENT) {
+        return true;
+    }
+    return m != NULL ? manifest_has_hardware(m, f->hardware.value)
+                     : image->hardware[0] == '\0' || strcmp(image->hardware, f->hardware.value) == 0;
+}
+
+bool pag_plan_fits_board(const struct pag_catalog *c, const struct pag_facts *f,
+                         const struct pag_plan_release *r, uint32_t image)
+{
+    const struct pag_release_image *i = &r->release->image[image];
+    return i->kind != PAG_IMAGE_FILESYSTEM && chip_of(c, f) == (uint32_t)i->chip &&
+           fits_hardware(f, i, r->manifest[image]);
+}
+
 static enum pag_plan_reason judge_fit(struct judge *j)
 {
     const struct pag_facts *f = j->facts;
     bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
-    uint32_t chip = f->chip.source != PAG_ABSENT ? f->chip.value : (uint32_t)j->in->catalog->product.chip;
+    uint32_t chip = chip_of(j->in->catalog, f);
     if (firmware && chip != (uint32_t)j->image->chip) {
         return no(j, PAG_PLAN_WRONG_CHIP, chip, j->image->chip);
     }
-    if (f->hardware.source != PAG_ABSENT) {
-        bool fits = j->manifest != NULL
-                        ? manifest_has_hardware(j->manifest, f->hardware.value)
-                        : j->image->hardware[0] == '\0' || strcmp(j->image->hardware, f->hardware.value) == 0;
-        if (!fits) {
-            return PAG_PLAN_WRONG_HARDWARE;
-        }
+    if (!fits_hardware(f, j->image, j->manifest)) {
+        return PAG_PLAN_WRONG_HARDWARE;
     }
     if (f->flash_bytes.source != PAG_ABSENT && firmware &&
         j->image->flash_size_bytes > f->flash_bytes.value) {
@@ -242,18 +265,26 @@ static enum pag_plan_reason judge_native(struct judge *j)
     return PAG_PLAN_OFFER;
 }
 
-static enum pag_plan_reason judge_legacy(struct judge *j)
+/* The running image checks the next one with the key inside it: docs/spec/legacy-signatures.md 5. */
+static enum pag_plan_reason judge_key(const struct judge *j)
 {
-    if (j->image->gzip) {
-        return PAG_PLAN_GZIP;
+    bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
+    if (j->key.known == PAG_KEY_HELD &&
+        (!j->image->has_signed_by || memcmp(j->image->signed_by, j->key.key, sizeof j->key.key) != 0)) {
+        return PAG_PLAN_KEY;
     }
-    /* The running image checks the next one with the key inside it. */
-    if (j->running_image != NULL && j->running_image->has_embedded_key) {
-        bool known = j->image->has_signed_by && memcmp(j->image->signed_by, j->running_image->embedded_key,
-                                                       sizeof j->image->signed_by) == 0;
-        return known ? PAG_PLAN_OFFER : PAG_PLAN_KEY;
+    if (j->key.known == PAG_KEY_NOT_KNOWN || !firmware || j->in->device->pin[0] != '\0') {
+        return PAG_PLAN_OFFER;
     }
-    return PAG_PLAN_OFFER;
+    int place = pag_epochs_place(&j->way, &j->key, j->candidate);
+    j->plan->bridge = place > 0 ? j->way.next : (place < 0 ? j->way.last : NULL);
+    return place > 0 ? PAG_PLAN_KEY_STEP : (place < 0 ? PAG_PLAN_KEY_END : PAG_PLAN_OFFER);
+}
+
+static enum pag_plan_reason judge_legacy(const struct judge *j)
+{
+    enum pag_plan_reason r = judge_key(j);
+    return r == PAG_PLAN_OFFER && j->image->gzip ? PAG_PLAN_GZIP : r;
 }
 
 static enum pag_plan_reason judge_history(struct judge *j)
@@ -294,15 +325,8 @@ static bool holds_filesystem(const struct judge *j)
     return last != NULL && memcmp(last->sha256, j->image->sha256, sizeof last->sha256) == 0;
 }
 
-static enum pag_plan_reason judge_candidate(struct judge *j)
+static enum pag_plan_reason judge_form(struct judge *j)
 {
-    const struct pag_device *d = j->in->device;
-    if (!find_image(j)) {
-        return PAG_PLAN_NO_IMAGE;
-    }
-    if (d->pin[0] != '\0' && strcmp(d->pin, j->candidate->release->version) != 0) {
-        return PAG_PLAN_PINNED;
-    }
     bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
     if (firmware ? is_running(j) : holds_filesystem(j)) {
         return PAG_PLAN_UP_TO_DATE;
@@ -313,12 +337,48 @@ static enum pag_plan_reason judge_candidate(struct judge *j)
     return r == PAG_PLAN_OFFER ? judge_history(j) : r;
 }
 
-static struct judge judge_of(const struct pag_plan_in *in)
+/* The first form that can be offered; else the verdict on the first that is for this board, or on the first.
+ */
+static enum pag_plan_reason judge_candidate(struct judge *j)
+{
+    const struct pag_device *d = j->in->device;
+    const struct pag_plan clean = *j->plan;
+    struct pag_plan first = *j->plan;
+    enum pag_plan_reason verdict = PAG_PLAN_NO_IMAGE;
+    uint32_t form[PAG_RELEASE_IMAGES_MAX];
+    size_t n = find_forms(j, form);
+    if (n > 0 && d->pin[0] != '\0' && strcmp(d->pin, j->candidate->release->version) != 0) {
+        return PAG_PLAN_PINNED;
+    }
+    for (size_t i = 0; i < n; i++) {
+        *j->plan = clean;
+        take_form(j, form[i]);
+        enum pag_plan_reason r = judge_form(j);
+        if (r == PAG_PLAN_OFFER || r == PAG_PLAN_UP_TO_DATE) {
+            return r;
+        }
+        bool other_board = verdict == PAG_PLAN_WRONG_CHIP || verdict == PAG_PLAN_WRONG_HARDWARE;
+        if (i == 0 || other_board) {
+            verdict = r;
+            first = *j->plan;
+        }
+    }
+    *j->plan = first;
+    return verdict;
+}
+
+/* extra: judged as if published; NULL: only what is. */
+static struct judge judge_of(const struct pag_plan_in *in, const struct pag_plan_release *extra)
 {
     struct judge j = { .in = in,
                        .facts = &in->device->facts,
                        .native = in->device->protocol == PAG_PROTOCOL_NATIVE };
     find_running(&j);
+    if (!j.native) {
+        const struct pag_epochs_in epochs = { .catalog = in->catalog, .facts = j.facts, .extra = extra };
+        pag_epochs_state(in, &j.key);
+        pag_epochs_walk(&epochs, &j.key, &j.way);
+    }
     return j;
 }
 
@@ -334,47 +394,74 @@ static enum pag_plan_reason judge_one(const struct judge *common, const struct p
     return out->reason;
 }
 
+static bool is_of_keys(enum pag_plan_reason r)
+{
+    return r == PAG_PLAN_KEY || r == PAG_PLAN_KEY_STEP || r == PAG_PLAN_KEY_END;
+}
+
 enum pag_plan_reason pag_plan_judge(const struct pag_plan_in *in, const struct pag_plan_release *candidate,
                                     struct pag_plan *out)
 {
-    struct judge common = judge_of(in);
-    return judge_one(&common, candidate, out);
+    struct judge common = judge_of(in, candidate);
+    (void)judge_one(&common, candidate, out);
+    if (is_of_keys(out->reason)) {
+        pag_epochs_explain(in, out);
+    }
+    return out->reason;
 }
 
-void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out)
+/* An older file system is never a way out: only the newest that fits counts. */
+static bool ends_search(const struct pag_plan_in *in, enum pag_plan_reason r)
 {
+    bool filesystem = strcmp(in->slot, "filesystem") == 0;
+    return r == PAG_PLAN_OFFER || r == PAG_PLAN_REVOKED ||
+           (filesystem &&
+            (r == PAG_PLAN_UP_TO_DATE || r == PAG_PLAN_LOOP || r == PAG_PLAN_BLACKLISTED || is_of_keys(r)));
+}
+
+static void find_next(const struct judge *common, struct pag_plan *out)
+{
+    const struct pag_plan_in *in = common->in;
     const struct pag_catalog *c = in->catalog;
-    struct judge common = judge_of(in);
     bool pinned = in->device->pin[0] != '\0';
-    bool stays = !pinned && (common.running == NULL || common.running->state == PAG_RELEASE_PUBLISHED) &&
+    bool stays = !pinned && (common->running == NULL || common->running->state == PAG_RELEASE_PUBLISHED) &&
                  strcmp(in->slot, "firmware") == 0;
     bool any = false;
-    memset(out, 0, sizeof *out);
-    out->reason = PAG_PLAN_NOTHING_PUBLISHED;
     for (size_t r = c->release_n; r-- > 0;) {
         const struct pag_release *rel = c->release[r].release;
         struct pag_plan one;
         if (rel->state != PAG_RELEASE_PUBLISHED) {
             continue;
         }
-        if (any && stays && rel->sequence <= common.running_sequence) {
+        if (any && stays && rel->sequence <= common->running_sequence) {
             return; /* from here on it would only be back */
         }
-        enum pag_plan_reason reason = judge_one(&common, &c->release[r], &one);
+        enum pag_plan_reason reason = judge_one(common, &c->release[r], &one);
         bool other_pin = pinned && strcmp(in->device->pin, rel->version) != 0;
         if (!any || reason == PAG_PLAN_OFFER) {
             *out = one;
         }
         /* The pinned release decides, whatever is newer. */
         any = !other_pin;
-        /* An older file system is never a way out: only the newest that fits counts. */
-        bool decided =
-            strcmp(in->slot, "filesystem") == 0 &&
-            (reason == PAG_PLAN_UP_TO_DATE || reason == PAG_PLAN_LOOP || reason == PAG_PLAN_BLACKLISTED);
-        if (reason == PAG_PLAN_OFFER || reason == PAG_PLAN_REVOKED || decided) {
+        if (ends_search(in, reason)) {
             *out = one;
             return;
         }
+    }
+}
+
+void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out)
+{
+    struct judge common = judge_of(in, NULL);
+    memset(out, 0, sizeof *out);
+    out->reason = PAG_PLAN_NOTHING_PUBLISHED;
+    find_next(&common, out);
+    if (!is_of_keys(out->reason)) {
+        return;
+    }
+    pag_epochs_explain(in, out);
+    if (out->reason == PAG_PLAN_KEY_STEP && in->device->pin[0] == '\0') {
+        (void)judge_one(&common, out->bridge, out); /* what comes first is not offered: that is the reason */
     }
 }
 
@@ -386,14 +473,15 @@ static const char *const reasons[PAG_PLAN_REASONS] = { "offer",       "up-to-dat
                                                        "slot",        "trust",       "stepping-stone",
                                                        "epoch",       "key",         "gzip",
                                                        "loop",        "blacklisted", "pinned",
-                                                       "expired",     "revoked",     "fast-forward" };
+                                                       "expired",     "revoked",     "fast-forward",
+                                                       "key-step",    "key-end" };
 
 const char *pag_plan_reason_word(enum pag_plan_reason r)
 {
     return r < PAG_PLAN_REASONS ? reasons[r] : "offer";
 }
 
-/* %v version, %h have, %n need */
+/* %v version, %h have, %n need, %b version of the bridge */
 static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v is to be installed.",
     "%v runs and is the newest that this device can have.",
@@ -408,7 +496,9 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v needs trust set %n; this device has %h.",
     "%v wants release %n to be installed first; this device is at %h.",
     "%v is of security epoch %n; this device is at %h and never goes back.",
-    "%v is signed with a key that the running image does not know; an image between, or a cable, is needed.",
+    "%v is signed with signing key %n, the running image checks with key %h, and no release leads from one "
+    "to "
+    "the other: only a cable does.",
     "%v is packed with gzip, and it is not known that this device can unpack.",
     "%v was served %h times and the device still asks with another image; not offered again until retry.",
     "%v failed on this device; not offered again until retry.",
@@ -416,13 +506,33 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "The manifest of %v has expired.",
     "Its certificate was revoked.",
     "%v is release %n, too far above %h for one step.",
+    "%v needs %b first, which brings signing key %n.",
+    "%v brings signing key %n, from which no release leads on; %b comes instead.",
 };
+
+static const char *template_of(const struct pag_plan *plan)
+{
+    if (plan->reason != PAG_PLAN_KEY) {
+        return sentences[plan->reason];
+    }
+    if (plan->bridge != NULL) {
+        return "%v needs %b first, which brings signing key %n; %b is withdrawn.";
+    }
+    const struct pag_release_image *image = &plan->release->release->image[plan->image];
+    if (!image->has_signed_by) {
+        return image->trailer
+                   ? "%v is signed with a key that this server does not know; the running image checks with "
+                     "signing key %h."
+                   : "%v is not signed, and the running image checks with signing key %h.";
+    }
+    return sentences[PAG_PLAN_KEY];
+}
 
 void pag_plan_sentence(const struct pag_plan *plan, char out[PAG_WHY_MAX + 1])
 {
     struct pag_words w = pag_words_into(out, PAG_WHY_MAX + 1);
     const char *version = plan->release != NULL ? plan->release->release->version : "The release";
-    for (const char *p = sentences[plan->reason]; *p != '\0'; p++) {
+    for (const char *p = template_of(plan); *p != '\0'; p++) {
         char one[2] = { *p, '\0' };
         if (*p != '%') {
             pag_words_put(&w, one);
@@ -431,6 +541,8 @@ void pag_plan_sentence(const struct pag_plan *plan, char out[PAG_WHY_MAX + 1])
         p++;
         if (*p == 'v') {
             pag_words_put(&w, version);
+        } else if (*p == 'b') {
+            pag_words_put(&w, plan->bridge != NULL ? plan->bridge->release->version : "another release");
         } else {
             pag_words_num(&w, *p == 'h' ? plan->have : plan->need);
         }

@@ -72,6 +72,8 @@ enum pag_plan_reason {
     PAG_PLAN_EXPIRED,
     PAG_PLAN_REVOKED,
     PAG_PLAN_FAST_FORWARD,
+    PAG_PLAN_KEY_STEP, /* another release comes first, which brings the next signing key */
+    PAG_PLAN_KEY_END,  /* brings a signing key from which no release leads on */
     PAG_PLAN_REASONS,
 };
 /* Nothing is wrong and nothing is to be done. */
@@ -97,7 +99,15 @@ struct pag_plan {
     const struct pag_plan_permit *permit;   /* needed for this offer, or NULL */
     uint64_t have, need;                    /* numbers of the reason: bytes, versions, sequences, serves */
     const struct pag_device_image *history; /* for LOOP and BLACKLISTED */
+    /* KEY, KEY_STEP: what has to come first; KEY_END: the release that would be out of reach. have and need
+     * are numbers of signing keys then (pag_epochs_number). */
+    const struct pag_plan_release *bridge;
 };
+
+/* Whether an image of a release is a form of the firmware for a device's chip and board, as far as they are
+ * known. */
+bool pag_plan_fits_board(const struct pag_catalog *c, const struct pag_facts *f,
+                         const struct pag_plan_release *r, uint32_t image);
 
 /* The newest release that this device can install now. For the reason: that of the newest published one. */
 void pag_plan_next(const struct pag_plan_in *in, struct pag_plan *out);

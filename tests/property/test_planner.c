@@ -49,9 +49,9 @@ static void make_release(struct world *w, size_t i, bool native)
     image->flash_size_bytes = below(6) == 0 ? 4 << 20 : 1 << 20;
     image->gzip = below(8) == 0;
     image->has_embedded_key = below(2) == 0;
-    image->embedded_key[0] = (uint8_t)below(2);
+    image->embedded_key[0] = (uint8_t)below(3);
     image->has_signed_by = below(4) != 0;
-    image->signed_by[0] = (uint8_t)below(2);
+    image->signed_by[0] = (uint8_t)below(3);
     m->sequence = r->sequence;
     m->epoch = below(3);
     m->trust_version_min = below(3);
@@ -139,6 +139,68 @@ static bool fits(const struct world *w, size_t i)
     return f->flash_bytes.source != PAG_SAID || image->flash_size_bytes <= f->flash_bytes.value;
 }
 
+static const uint8_t *key_in(const struct pag_release *r)
+{
+    return r->image[0].has_embedded_key ? r->image[0].embedded_key : NULL;
+}
+
+static bool same_key(const uint8_t *a, const uint8_t *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || a[0] == b[0]);
+}
+
+static bool takes(const uint8_t *key, const struct pag_release *r)
+{
+    const struct pag_release_image *image = &r->image[0];
+    return key == NULL || (image->has_signed_by && image->signed_by[0] == key[0]);
+}
+
+/* The highest release that can be reached from release `from` by steps that verify; 0: none above it. */
+static uint32_t farthest(const struct world *w, const uint8_t *key, uint32_t from)
+{
+    uint32_t most = 0;
+    for (size_t i = from; i < w->catalog.release_n; i++) {
+        const struct pag_release *r = &w->release[i];
+        if (r->state != PAG_RELEASE_PUBLISHED || r->image[0].chip != PAG_CHIP_ESP8266 || !takes(key, r)) {
+            continue;
+        }
+        uint32_t on = farthest(w, key_in(r), r->sequence);
+        most = r->sequence > most ? r->sequence : most;
+        most = on > most ? on : most;
+    }
+    return most;
+}
+
+/* Signed for what runs, on the way to the farthest, and no release left out that brings another key. */
+static bool keys_allow(const struct world *w, size_t i)
+{
+    const struct pag_release *from = running_of(w);
+    const struct pag_release *to = &w->release[i];
+    if (from == NULL) {
+        return true;
+    }
+    const uint8_t *key = key_in(from);
+    if (!takes(key, to)) {
+        return false;
+    }
+    if (w->device.pin[0] != '\0') {
+        return true;
+    }
+    uint32_t goal = farthest(w, key, from->sequence);
+    for (size_t k = from->sequence; k <= i; k++) {
+        const struct pag_release *r = &w->release[k];
+        bool way = r->state == PAG_RELEASE_PUBLISHED && r->image[0].chip == PAG_CHIP_ESP8266 &&
+                   takes(key, r) && (r->sequence == goal || farthest(w, key_in(r), r->sequence) == goal);
+        if (k == i) {
+            return way;
+        }
+        if (way && !same_key(key_in(r), key)) {
+            return false;
+        }
+    }
+    return false;
+}
+
 static bool verifies(const struct world *w, size_t i)
 {
     const struct pag_facts *f = &w->device.facts;
@@ -151,9 +213,7 @@ static bool verifies(const struct world *w, size_t i)
                m->trust_version_min <= f->trust_version.value && m->epoch >= f->epoch.value &&
                (!m->has_stone || at >= m->stone_sequence);
     }
-    bool chained = from == NULL || !from->image[0].has_embedded_key ||
-                   (image->has_signed_by && image->signed_by[0] == from->image[0].embedded_key[0]);
-    return !image->gzip && chained;
+    return !image->gzip && keys_allow(w, i);
 }
 
 static bool permitted(const struct world *w, uint32_t from, uint32_t to)
