@@ -8,6 +8,7 @@ extern const struct pag_span pag_asset__0001_slice_sql;
 extern const struct pag_span pag_asset__0002_sweep_sql;
 extern const struct pag_span pag_asset__0003_judge_sql;
 extern const struct pag_span pag_asset__0004_shown_sql;
+extern const struct pag_span pag_asset__0005_signatures_sql;
 
 uint32_t pag_migrate_newest(void);
 /* 0: an empty database. */
