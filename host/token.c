@@ -10,8 +10,8 @@
 enum { PREFIX = 4, SECRET = 43, CRC = 8, BODY = PAG_TOKEN_CHARS - CRC - 1 };
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-static const char crockford[] =
-    "0123456789ABCDEFGHJKMNPQRSTVWXYZ*~$=U"; /* the last five are check symbols only */
+/* The last five are check symbols only: Crockford's, but such as mean nothing to a shell. */
+static const char crockford[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ_+@:U";
 
 static bool all_in(const char *text, size_t n, const char *set)
 {

@@ -1,9 +1,6 @@
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*): getifaddrs flags */
 #include "server/config.h"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -449,6 +446,32 @@ const struct pag_ini_table *pag_config_table(void)
     return &table;
 }
 
+static const char *const live[][2] = {
+    { "server", "log_level" },
+    { "server", "log_format" },
+    { "device", "poll" },
+    { "device", "silence" },
+    { "store", "events" },
+    { "limits", "transfers" },
+    { "limits", "claims_per_minute" },
+    { "limits", "unproven_devices" },
+    { "limits", "device_requests" },
+    { "limits", "device_requests_burst" },
+    { "limits", "device_messages" },
+    { "limits", "device_messages_burst" },
+    { "limits", "device_text" },
+};
+
+bool pag_config_live(const struct pag_ini_key *key)
+{
+    for (size_t i = 0; i < sizeof live / sizeof live[0]; i++) {
+        if (strcmp(key->section, live[i][0]) == 0 && strcmp(key->key, live[i][1]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- loading ---- */
 
 static enum pag_err refuse(struct pag_ini_error *error, const char *text)
@@ -540,108 +563,6 @@ enum pag_err pag_config_load(const struct pag_config_args *args, struct pag_conf
     return err == PAG_OK ? pag_config_check(out, error) : err;
 }
 
-/* ---- names ---- */
-
-/* A host name of letters, digits, '-' and '.', possibly "*." in front, or an address. */
-static bool name_ok(const char *name)
-{
-    struct in6_addr a;
-    if (inet_pton(AF_INET, name, &a) == 1 || inet_pton(AF_INET6, name, &a) == 1) {
-        return true;
-    }
-    const char *at = strncmp(name, "*.", 2) == 0 ? name + 2 : name;
-    return at[0] != '\0' && at[0] != '.' && at[0] != '-' &&
-           strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == strlen(at);
-}
-
-enum pag_err pag_config_names_add(struct pag_config_names *names, const char *name)
-{
-    for (size_t i = 0; i < names->n; i++) {
-        if (strcasecmp(names->name[i], name) == 0) {
-            return PAG_OK;
-        }
-    }
-    size_t n = strlen(name);
-    if (names->n == PAG_CONFIG_NAMES_MAX || n >= PAG_CONFIG_NAME_CHARS || !name_ok(name)) {
-        return PAG_E_CONFIG;
-    }
-    memcpy(names->name[names->n++], name, n + 1);
-    return PAG_OK;
-}
-
-static enum pag_err add_list(struct pag_config_names *names, const char *list)
-{
-    while (*list != '\0') {
-        char one[PAG_CONFIG_NAME_CHARS];
-        list += strspn(list, " \t,");
-        size_t n = strcspn(list, ",");
-        size_t kept = n;
-        while (kept > 0 && (list[kept - 1] == ' ' || list[kept - 1] == '\t')) {
-            kept--;
-        }
-        if (kept >= sizeof one) {
-            return PAG_E_CONFIG;
-        }
-        memcpy(one, list, kept);
-        one[kept] = '\0';
-        if (kept > 0 && pag_config_names_add(names, one) != PAG_OK) {
-            return PAG_E_CONFIG;
-        }
-        list += n;
-    }
-    return PAG_OK;
-}
-
-/* Link-local addresses are of no use in a certificate: devices would need a zone. */
-static bool address_text(const struct sockaddr *sa, char *out, socklen_t cap)
-{
-    if (sa == NULL) {
-        return false;
-    }
-    if (sa->sa_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
-        return inet_ntop(AF_INET, &v4->sin_addr, out, cap) != NULL;
-    }
-    if (sa->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)sa;
-        return !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) &&
-               inet_ntop(AF_INET6, &v6->sin6_addr, out, cap) != NULL;
-    }
-    return false;
-}
-
-/* What does not fit any more is left out: these are a convenience, the configured ones are kept. */
-void pag_config_names_detect(struct pag_config_names *names)
-{
-    char text[256] = "";
-    struct ifaddrs *list = NULL;
-    if (gethostname(text, sizeof text - 1) == 0) {
-        (void)pag_config_names_add(names, text);
-    }
-    (void)pag_config_names_add(names, "localhost");
-    (void)pag_config_names_add(names, "127.0.0.1");
-    (void)pag_config_names_add(names, "::1");
-    if (getifaddrs(&list) != 0) {
-        return;
-    }
-    for (const struct ifaddrs *at = list; at != NULL; at = at->ifa_next) {
-        if ((at->ifa_flags & IFF_UP) != 0 && address_text(at->ifa_addr, text, sizeof text)) {
-            (void)pag_config_names_add(names, text);
-        }
-    }
-    freeifaddrs(list);
-}
-
-enum pag_err pag_config_names_of(const char *list, bool detect, struct pag_config_names *out)
-{
-    memset(out, 0, sizeof *out);
-    enum pag_err err = add_list(out, list);
-    if (err == PAG_OK && detect) {
-        pag_config_names_detect(out);
-    }
-    return err;
-}
-
 /* ---- files ---- */
 
 enum pag_err pag_ports_write(const char *data, const struct pag_ports *ports, struct pag_fail *why)
@@ -675,7 +596,14 @@ void pag_config_print_manual(FILE *out)
         "after ` ;` behind a value.\n"
         "An unknown section or key, a key set twice and a value out of range are refused with file and line; "
         "`pagurusd check-config`\n"
-        "checks without starting and prints what is in force.\n\n",
+        "checks without starting and prints what is in force.\n\n"
+        "`kill -HUP` lets the running server read it again. It then takes",
         out);
+    for (size_t i = 0; i < sizeof live / sizeof live[0]; i++) {
+        (void)fprintf(out, "%s `%s.%s`", i == 0 ? "" : ",", live[i][0], live[i][1]);
+    }
+    (void)fputs(" and new certificates;\nof other keys that have changed it says in its log that they need a "
+                "restart.\n\n",
+                out);
     pag_ini_print_markdown(pag_config_table(), out);
 }

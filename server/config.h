@@ -98,6 +98,9 @@ enum pag_err pag_config_load(const struct pag_config_args *args, struct pag_conf
 /* Conditions between keys ("external needs a host"). Called by pag_config_load. */
 enum pag_err pag_config_check(const struct pag_config *config, struct pag_ini_error *error);
 
+/* May change while serving, at HUP. */
+bool pag_config_live(const struct pag_ini_key *key);
+
 /* docs/operating/configuration.md, whole. */
 void pag_config_print_manual(FILE *out);
 

@@ -4,30 +4,6 @@
 
 #include "server/daemon.h"
 
-static bool is_live(const struct pag_ini_key *key)
-{
-    static const char *const live[][2] = {
-        { "server", "log_level" },
-        { "server", "log_format" },
-        { "device", "poll" },
-        { "device", "silence" },
-        { "store", "events" },
-        { "limits", "transfers" },
-        { "limits", "claims_per_minute" },
-        { "limits", "device_requests" },
-        { "limits", "device_requests_burst" },
-        { "limits", "device_messages" },
-        { "limits", "device_messages_burst" },
-        { "limits", "device_text" },
-    };
-    for (size_t i = 0; i < sizeof live / sizeof live[0]; i++) {
-        if (strcmp(key->section, live[i][0]) == 0 && strcmp(key->key, live[i][1]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static size_t size_of(const struct pag_ini_key *key)
 {
     switch (key->type) {
@@ -64,7 +40,7 @@ static void take_over(struct pag_daemon *d, const struct pag_config *fresh)
         if (!differs(key, have, want)) {
             continue;
         }
-        if (is_live(key)) {
+        if (pag_config_live(key)) {
             memcpy(have, want, size_of(key));
             pag_log_info(d->log, "reload.changed", PAG_F_STR("section", key->section),
                          PAG_F_STR("key", key->key));
@@ -78,7 +54,8 @@ static void take_over(struct pag_daemon *d, const struct pag_config *fresh)
 static void apply(struct pag_daemon *d)
 {
     pag_log_change(d->log, (enum pag_log_level)d->config.server.log_level, d->config.server.log_format == 1);
-    pag_app_change(d->app, d->config.device.poll_s, d->config.limits.claims_per_minute);
+    pag_app_change(d->app, d->config.device.poll_s, d->config.limits.claims_per_minute,
+                   d->config.limits.unproven_devices);
     atomic_store(&d->keep.silence_s, d->config.device.silence_s);
     atomic_store(&d->keep.events_s, d->config.store.events_s);
     pag_daemon_set_limits(d);

@@ -23,8 +23,7 @@ enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **o
     }
     app->config = *config;
     app->config.mqtt_host = copy_text(arena, config->mqtt_host);
-    app->config.unproven_devices = config->unproven_devices != 0 ? config->unproven_devices : 10000;
-    pag_app_change(app, config->poll_s, config->claims_per_minute);
+    pag_app_change(app, config->poll_s, config->claims_per_minute, config->unproven_devices);
     app->pool = pool;
     app->arena = arena;
     *out = app;
@@ -151,9 +150,12 @@ enum pag_err pag_app_token_of(struct pag_call *call, struct pag_span text, struc
     return PAG_OK;
 }
 
-void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute)
+void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute,
+                    uint32_t unproven_devices)
 {
     __atomic_store_n(&app->config.poll_s, poll_s != 0 ? poll_s : 300, __ATOMIC_RELAXED);
     __atomic_store_n(&app->config.claims_per_minute, claims_per_minute != 0 ? claims_per_minute : 10,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&app->config.unproven_devices, unproven_devices != 0 ? unproven_devices : 10000,
                      __ATOMIC_RELAXED);
 }

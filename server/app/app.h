@@ -52,7 +52,8 @@ struct pag_app_config {
 
 enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **out, struct pag_fail *why);
 /* From now on; any thread. 0 as in the configuration. */
-void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute);
+void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute,
+                    uint32_t unproven_devices);
 void pag_app_free(struct pag_app *app); /* NULL is fine; after all its threads */
 /* The port is known only after binding. Before threads run. */
 void pag_app_mqtt_port(struct pag_app *app, uint16_t port);

@@ -396,7 +396,24 @@ static enum pag_err write_events(struct pag_store_tx *tx, const struct pag_visit
     if (err == PAG_OK && v->device.state != v->before.state) {
         err = pag_device_event(tx, &v->device, "device.state", "device");
     }
+    if (err == PAG_OK && v->tell_owner && v->mac_owner[0] != '\0') {
+        err = pag_suspect_event(tx, &v->device, v->in->mac, v->mac_owner);
+    }
     return err;
+}
+
+/* Somebody may have got it since it was decided; who comes later has not got it. */
+static enum pag_err keep_mac(struct pag_db *db, struct pag_visit *v)
+{
+    char owner[PAG_DEVICE_ID_MAX + 1];
+    if (strcmp(v->device.mac, v->before.mac) == 0) {
+        return PAG_OK;
+    }
+    enum pag_err err = pag_device_mac_owner(db, v->device.mac, v->device.id, owner);
+    if (err == PAG_OK) {
+        memcpy(v->device.mac, v->before.mac, sizeof v->device.mac);
+    }
+    return err == PAG_E_NOT_FOUND ? PAG_OK : err;
 }
 
 static bool is_stranger(const struct pag_visit *v)
@@ -423,6 +440,7 @@ static enum pag_err write_visit(struct pag_store_tx *tx, struct pag_op *op)
     if (v->out->command_n > 0) {
         err = write_commands(tx, v);
     }
+    err = err == PAG_OK ? keep_mac(db, v) : err;
     if (err == PAG_OK) {
         err = v->is_new ? pag_device_insert(db, &v->device) : pag_device_update(db, &v->device);
     }
@@ -470,9 +488,31 @@ static void written(struct pag_op *op, enum pag_err err)
 
 static bool has_news(const struct pag_visit *v)
 {
-    return v->is_new || v->learned || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
+    return v->is_new || v->learned || v->tell_owner || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
            v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
            v->out->command_n > 0;
+}
+
+/* A MAC that belongs to another device is not taken: one of the two may be a copy. */
+static enum pag_err take_mac(struct pag_visit *v)
+{
+    const char *mac = v->in->mac;
+    v->mac_owner[0] = '\0';
+    if (mac == NULL || strcmp(v->device.mac, mac) == 0) {
+        return PAG_OK;
+    }
+    enum pag_err err = pag_device_mac_owner(v->call->thread->db, mac, v->device.id, v->mac_owner);
+    if (err == PAG_E_NOT_FOUND) {
+        v->learned |= pag_text_copy(v->device.mac, sizeof v->device.mac, pag_span_str(mac)) == PAG_OK;
+        return PAG_OK;
+    }
+    if (err == PAG_OK && !v->in->only_look && !v->tell_owner &&
+        pag_suspect_due(v->call->thread->app, v->device.id)) {
+        v->tell_owner = true;
+        pag_log_warn(v->call->thread->app->config.log, "device.suspect", PAG_F_STR("device", v->device.id),
+                     PAG_F_STR("mac", mac), PAG_F_STR("owner", v->mac_owner));
+    }
+    return err;
 }
 
 static enum pag_err decide(struct pag_visit *v)
@@ -493,8 +533,9 @@ static enum pag_err decide(struct pag_visit *v)
         v->device.proof = v->in->proof;
         v->learned = true;
     }
-    if (v->in->mac != NULL && strcmp(v->device.mac, v->in->mac) != 0) {
-        v->learned |= pag_text_copy(v->device.mac, sizeof v->device.mac, pag_span_str(v->in->mac)) == PAG_OK;
+    err = take_mac(v);
+    if (err != PAG_OK) {
+        return err;
     }
     if (v->in->mode != PAG_CHECK_VERSION) {
         see_action(v);

@@ -90,6 +90,11 @@ static enum pag_err keep_certificate(struct pag_store_tx *tx, struct pag_op *op,
     d->cert_not_after_ms = i->row.not_after_ms;
     err = i->is_new ? pag_device_insert(db, d) : pag_device_update(db, d);
     err = err == PAG_OK ? pag_cert_insert(db, &i->row) : err;
+    char owner[PAG_DEVICE_ID_MAX + 1];
+    if (err == PAG_OK && i->is_new && d->mac[0] != '\0' &&
+        pag_device_mac_owner(db, d->mac, d->id, owner) == PAG_OK) {
+        err = pag_suspect_event(tx, d, d->mac, owner);
+    }
     if (err != PAG_OK) {
         return err;
     }
@@ -216,6 +221,8 @@ static enum pag_err fill_enrolled(struct pag_call *call, const struct issue *i, 
 static void count_guess(struct pag_call *call, const struct issue *i, enum pag_err err)
 {
     if (is_a_guess(err)) {
+        pag_suspect_enrollment(call->thread, i->mac, i->address,
+                               call->refusal.detail != NULL ? call->refusal.detail : pag_err_word(err));
         (void)__atomic_add_fetch(&bucket_of(call->thread->app, i->address)->failed, 1, __ATOMIC_RELAXED);
     }
 }

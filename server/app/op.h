@@ -22,6 +22,10 @@ struct pag_app {
     struct pag_claim_bucket {
         uint32_t minute, failed;
     } claims[PAG_CLAIM_BUCKETS]; /* refused attempts to redeem, by hash of the address */
+    struct {
+        uint32_t minute, told;
+    } refusals;                        /* events about them */
+    uint64_t suspects[PAG_FULL_SLOTS]; /* told of: hash of the device, hour */
 };
 
 struct pag_app_thread {
@@ -90,6 +94,17 @@ bool pag_strangers_refused(struct pag_app *app, const char *product);
 /* One more? When not, the event product.full says so once an hour. */
 enum pag_err pag_strangers_admit(struct pag_store_tx *tx, struct pag_app *app, const char *product,
                                  bool *admitted);
+
+/* ---- suspects.c: what looks like guessing or like a copy ---- */
+
+/* Event enrollment.refused, in its own time; in a flood only some. mac: as pag_mac_text makes it, or "". */
+void pag_suspect_enrollment(struct pag_app_thread *thread, const char *mac, const char *address,
+                            const char *why);
+/* True once an hour for a device. */
+bool pag_suspect_due(struct pag_app *app, const char *device);
+/* Event device.suspect: d says the MAC that belongs to owner. */
+enum pag_err pag_suspect_event(struct pag_store_tx *tx, const struct pag_device *d, const char *mac,
+                               const char *owner);
 
 /* ---- rejudge.c: states that follow from what is published ---- */
 

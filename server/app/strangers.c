@@ -26,6 +26,12 @@ bool pag_strangers_refused(struct pag_app *app, const char *product)
     return (uint32_t)(full >> 32U) == hash && (uint32_t)full > seconds(app);
 }
 
+/* May change while serving. */
+static uint32_t limit_of(const struct pag_app *app)
+{
+    return __atomic_load_n(&app->config.unproven_devices, __ATOMIC_RELAXED);
+}
+
 static enum pag_err tell(struct pag_store_tx *tx, struct pag_app *app, const char *product)
 {
     uint32_t hour = seconds(app) / 3600 + 1;
@@ -33,7 +39,7 @@ static enum pag_err tell(struct pag_store_tx *tx, struct pag_app *app, const cha
     if (__atomic_exchange_n(told, hour, __ATOMIC_RELAXED) == hour) {
         return PAG_OK;
     }
-    const struct pag_field field[] = { PAG_F_U64("limit", app->config.unproven_devices) };
+    const struct pag_field field[] = { PAG_F_U64("limit", limit_of(app)) };
     const struct pag_event_in event = {
         .type = "product.full", .product = product, .actor = "system", .field = field, .field_n = 1
     };
@@ -44,7 +50,7 @@ enum pag_err pag_strangers_admit(struct pag_store_tx *tx, struct pag_app *app, c
                                  bool *admitted)
 {
     bool full = false;
-    enum pag_err err = pag_device_unproven(pag_store_tx_db(tx), product, app->config.unproven_devices, &full);
+    enum pag_err err = pag_device_unproven(pag_store_tx_db(tx), product, limit_of(app), &full);
     *admitted = !full;
     if (err != PAG_OK || !full) {
         return err;

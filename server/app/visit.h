@@ -22,7 +22,9 @@ struct pag_visit {
     bool admitted; /* new, on its own word, and there is room */
     struct pag_device before, device;
     bool learned;
-    bool has_action, action_changed; /* the one that was open */
+    char mac_owner[PAG_DEVICE_ID_MAX + 1]; /* whose the MAC is that it says; "": its own */
+    bool tell_owner;                       /* an operator is to hear of it */
+    bool has_action, action_changed;       /* the one that was open */
     struct pag_action action;
     bool has_fresh; /* a new one */
     struct pag_action fresh;

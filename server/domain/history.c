@@ -95,7 +95,22 @@ enum pag_err pag_action_report(const struct pag_action *a, const struct pag_nati
 
 /* ---- history of one image ---- */
 
-static void block(struct pag_device_image *h, const char *how)
+/* The same device would refuse the same bytes again: it is not the network, the power or the time. */
+static bool is_for_good(int32_t code)
+{
+    static const enum pag_err reasons[] = {
+        PAG_E_SIGNATURE, PAG_E_PRODUCT, PAG_E_HARDWARE, PAG_E_ROLLBACK,
+        PAG_E_BLOCKED,   PAG_E_SYNTAX,  PAG_E_MAGIC,    PAG_E_UNSUPPORTED
+    };
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (code == reasons[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void block(struct pag_device_image *h, const char *how, const char *text)
 {
     struct pag_words w = pag_words_into(h->reason, sizeof h->reason);
     h->blocked = true;
@@ -107,6 +122,13 @@ static void block(struct pag_device_image *h, const char *how)
         pag_words_put(&w, " times");
     }
     pag_words_put(&w, "; not offered again until retry.");
+    if (text[0] != '\0') {
+        pag_words_put(&w, " It said: ");
+        pag_words_put(&w, text);
+    }
+    for (size_t n = w.b.n; n > 0 && !pag_utf8_ok(pag_span_of(h->reason, n)); n--) {
+        h->reason[n - 1] = '\0'; /* cut inside a character */
+    }
 }
 
 void pag_history_outcome(struct pag_device_image *h, const struct pag_action *final, bool native,
@@ -120,14 +142,15 @@ void pag_history_outcome(struct pag_device_image *h, const struct pag_action *fi
     case PAG_REPORT_REVERTED:
         h->failures++;
         if (native || h->failures >= PAG_FAILURES_MAX) {
-            block(h, " was installed and the device went back to the old image");
+            block(h, " was installed and the device went back to the old image", "");
         }
         break;
     case PAG_REPORT_FAILED:
     case PAG_REPORT_REJECTED:
         h->failures++;
-        if (h->failures >= PAG_FAILURES_MAX) {
-            block(h, final->state == PAG_REPORT_REJECTED ? " was refused by the device" : " failed");
+        if (h->failures >= PAG_FAILURES_MAX || is_for_good(final->code)) {
+            block(h, final->state == PAG_REPORT_REJECTED ? " was refused by the device" : " failed",
+                  final->text);
         }
         break;
     case PAG_REPORT_OFFERED:
@@ -146,7 +169,7 @@ void pag_history_regressed(struct pag_device_image *h, int64_t now_ms)
     h->changed_ms = now_ms;
     h->failures++;
     if (h->failures >= PAG_FAILURES_MAX) {
-        block(h, " ran and the device came back with an older image");
+        block(h, " ran and the device came back with an older image", "");
     }
 }
 

@@ -66,7 +66,8 @@ enum pag_err pag_action_report(const struct pag_action *a, const struct pag_nati
 enum { PAG_FAILURES_MAX = 3 }; /* of one image, then it is not offered again */
 
 /* What an outcome means for the image's history. native: a device with a trial boot, which blacklists an
- * image that it went back from: so do we, at once. Others are blocked after PAG_FAILURES_MAX. */
+ * image that it went back from: so do we, at once. So is what it refused for a reason that stays (signature,
+ * product, hardware, rollback, form). Others are blocked after PAG_FAILURES_MAX. */
 void pag_history_outcome(struct pag_device_image *h, const struct pag_action *final, bool native,
                          int64_t now_ms);
 

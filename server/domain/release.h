@@ -37,6 +37,7 @@ struct pag_release_image {
 
 enum { PAG_RELEASE_IMAGES_MAX = 4 };
 
+/* Devices, each by its newest action of the release that was not cancelled. */
 struct pag_release_counts {
     uint32_t offered, downloading, installing, confirmed, failed, reverted;
 };

@@ -104,6 +104,9 @@ enum pag_err pag_device_total(struct pag_db *db, const struct pag_device_filter 
 enum pag_err pag_device_ids(struct pag_db *db, struct pag_arena *arena, const struct pag_device_filter *f,
                             char (**list)[PAG_DEVICE_ID_MAX + 1], size_t *n);
 /* Every device goes through a callback, one at a time; false stops. */
+/* Another device, not revoked, to which this MAC (12 hex digits) belongs. PAG_E_NOT_FOUND: it is free. */
+enum pag_err pag_device_mac_owner(struct pag_db *db, const char *mac, const char *device,
+                                  char owner[PAG_DEVICE_ID_MAX + 1]);
 /* Whether a product has at least so many devices that nothing but their own word stands for. */
 enum pag_err pag_device_unproven(struct pag_db *db, const char *product, uint32_t least, bool *full);
 enum pag_err pag_device_walk(struct pag_db *db, const char *product,

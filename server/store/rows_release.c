@@ -253,7 +253,12 @@ static void count_state(struct pag_release_counts *c, enum pag_report_state stat
 
 enum pag_err pag_release_count(struct pag_db *db, const char *id, struct pag_release_counts *out)
 {
-    struct pag_q q = pag_q_of(db, "SELECT state, COUNT(*) FROM action WHERE release_id = ? GROUP BY state");
+    _Static_assert(PAG_REPORT_CANCELLED == 10, "the number in this statement");
+    struct pag_q q = pag_q_of(
+        db,
+        "SELECT state, COUNT(*) FROM (SELECT state, ROW_NUMBER() OVER (PARTITION BY device_id ORDER BY "
+        "created_ms DESC, changed_ms DESC) AS nth FROM action WHERE release_id = ? AND state <> 10) AS last "
+        "WHERE nth = 1 GROUP BY state");
     memset(out, 0, sizeof *out);
     pag_q_text(&q, id);
     while (pag_q_row(&q)) {

@@ -320,36 +320,52 @@ void pag_native_report(struct pag_http_request *req)
 
 /* ---- enroll ---- */
 
+struct enrolling {
+    struct pag_enroll_in in;
+    struct pag_enroll_out out;
+};
+
+static void refuse_enroll(struct pag_device_call *d, const struct pag_enroll_in *in, enum pag_err err)
+{
+    const char *detail = d->call.refusal.detail;
+    char mac[13] = "";
+    (void)pag_mac_text(in->enroll.mac, mac);
+    pag_log_info(pag_api_of(d->req)->log, "native.enroll_refused", PAG_F_STR("mac", mac),
+                 PAG_F_STR("address", d->req->address), PAG_F_STR("error", pag_err_word(err)),
+                 PAG_F_STR("detail", detail != NULL ? detail : ""));
+    refuse(d, status_of(err));
+}
+
 static void enrolled(struct pag_call *call, enum pag_err err)
 {
     struct pag_device_call *d = call->user;
+    const struct enrolling *e = d->out;
     if (err != PAG_OK) {
-        refuse_err(d, "native.enroll_refused", err);
+        refuse_enroll(d, &e->in, err);
         return;
     }
     struct pag_buf buf = reply_buf(d);
-    const struct pag_enroll_out *out = d->out;
-    err = pag_native_enrolled_put(&buf, &out->enrolled);
+    err = pag_native_enrolled_put(&buf, &e->out.enrolled);
     send_cbor(d, err, &buf);
 }
 
 void pag_native_enroll(struct pag_http_request *req)
 {
     struct pag_device_call *d = pag_device_call_of(req);
-    struct pag_enroll_in *in = pag_arena_alloc(req->arena, sizeof *in);
-    d->out = pag_arena_alloc(req->arena, sizeof(struct pag_enroll_out));
-    if (in == NULL || d->out == NULL) {
+    struct enrolling *e = pag_arena_alloc(req->arena, sizeof *e);
+    if (e == NULL) {
         refuse(d, 503);
         return;
     }
-    if (pag_native_enroll_get(req->body, &in->enroll) != PAG_OK) {
-        refuse_err(d, "native.enroll_unreadable", PAG_E_SYNTAX);
+    d->out = e;
+    if (pag_native_enroll_get(req->body, &e->in.enroll) != PAG_OK) {
+        refuse_enroll(d, &e->in, PAG_E_SYNTAX);
         return;
     }
-    in->address = req->address;
-    in->proven = d->has_identity ? d->identity.device : NULL;
+    e->in.address = req->address;
+    e->in.proven = d->has_identity ? d->identity.device : NULL;
     d->call.done = enrolled;
-    pag_app_enroll(&d->call, in, d->out);
+    pag_app_enroll(&d->call, &e->in, &e->out);
 }
 
 /* ---- trust ---- */
