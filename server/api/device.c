@@ -4,10 +4,31 @@
 
 #include "host/rand.h"
 #include "server/api/legacy_http/legacy.h"
+#include "server/api/legacy_http/mount.h"
 #include "server/api/metrics/timing.h"
 #include "server/api/native/native.h"
 
 enum { CBOR_BODY_MAX = 4096 };
+
+#define ANY_METHOD                                                                                           \
+    (PAG_HTTP_GET | PAG_HTTP_HEAD | PAG_HTTP_POST | PAG_HTTP_PUT | PAG_HTTP_PATCH | PAG_HTTP_DELETE)
+
+/* What clients without our agent ask for; the paths of mounts come last. */
+#define LEGACY_ROUTES                                                                                        \
+    { PAG_HTTP_GET, "/update/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_legacy_update },        \
+        { PAG_HTTP_GET, "/update/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,               \
+          pag_legacy_update },                                                                               \
+        { PAG_HTTP_GET, "/tag/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_mount_tag },           \
+        { PAG_HTTP_GET, "/tag/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,                  \
+          pag_mount_tag },                                                                                   \
+        { PAG_HTTP_GET, "/files/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,                \
+          pag_mount_files },                                                                                 \
+        { PAG_HTTP_GET, "/secureesp8266/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,        \
+          pag_mount_secureesp },                                                                             \
+        { ANY_METHOD, "/", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback },                          \
+    {                                                                                                        \
+        ANY_METHOD, "/{rest...}", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback                      \
+    }
 
 static void find_identity(struct pag_device_call *d, enum pag_err *err)
 {
@@ -46,6 +67,11 @@ unsigned pag_device_admit(struct pag_http_request *req)
         return err == PAG_OK ? 0 : err == PAG_E_DENIED ? 403 : 401;
     case PAG_NEEDS_CLAIM:
         return 0;
+    case PAG_NEEDS_MOUNT:
+        if ((req->method & (PAG_HTTP_GET | PAG_HTTP_HEAD)) == 0) {
+            return 404;
+        }
+        return err == PAG_E_DENIED ? 403 : 0;
     case PAG_NEEDS_BY_PRODUCT:
         return err == PAG_E_DENIED ? 403 : 0;
     }
@@ -60,16 +86,10 @@ static const struct pag_http_route device_routes[] = {
     { PAG_HTTP_GET, "/v1/trust/{version}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_trust },
     { PAG_HTTP_GET, "/v1/trust/{product}/{version}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0,
       pag_native_trust },
-    { PAG_HTTP_GET, "/update/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_legacy_update },
-    { PAG_HTTP_GET, "/update/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,
-      pag_legacy_update },
+    LEGACY_ROUTES,
 };
 
-static const struct pag_http_route legacy_routes[] = {
-    { PAG_HTTP_GET, "/update/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_legacy_update },
-    { PAG_HTTP_GET, "/update/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,
-      pag_legacy_update },
-};
+static const struct pag_http_route legacy_routes[] = { LEGACY_ROUTES };
 
 void pag_api_device_listener(struct pag_api *api, struct pag_http_config *config)
 {

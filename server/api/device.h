@@ -12,6 +12,7 @@ enum pag_device_needs {
     PAG_NEEDS_CERTIFICATE = 1, /* a valid device certificate of a known, not revoked device; else 401 */
     PAG_NEEDS_CLAIM = 2,       /* nothing yet; the body carries a claim */
     PAG_NEEDS_BY_PRODUCT = 3,  /* what the product's legacy_auth says; judged by the use-case */
+    PAG_NEEDS_MOUNT = 4,       /* the same for every path that is nobody else's: GET and HEAD, else 404 */
 };
 
 struct pag_device_call { /* req->user of device listeners */

@@ -19,7 +19,7 @@ static enum pag_err check_proof(const struct pag_visit *v)
         return in->proof == PAG_PROOF_CERTIFICATE ? PAG_OK : PAG_E_UNAUTHENTICATED;
     }
     enum pag_proof least = PAG_PROOF_CERTIFICATE;
-    switch (v->catalog->product.settings.legacy_auth) {
+    switch (in->has_auth ? in->auth : v->catalog->product.settings.legacy_auth) {
     case PAG_LEGACY_CERTIFICATE:
         break;
     case PAG_LEGACY_TOKEN:

@@ -25,6 +25,8 @@ struct pag_check_in {
     const char *product; /* hex id or name; NULL: the device's. A device of another product: PAG_E_PRODUCT */
     const char *mac;     /* 12 hex digits or NULL */
     struct pag_facts facts;
+    bool has_auth; /* auth counts instead of the product's legacy_auth */
+    enum pag_legacy_auth auth;
     bool only_look; /* HEAD: what the answer would be; nothing is recorded */
     bool has_nonce; /* wants a freshness token */
     uint8_t nonce[PAG_NONCE_BYTES];

@@ -6,6 +6,7 @@
 
 #include "server/domain/device.h"
 #include "server/domain/history.h"
+#include "server/domain/mount.h"
 #include "server/domain/release.h"
 
 /*
@@ -39,6 +40,8 @@ struct pag_catalog {
     size_t md5_n;
     const struct pag_plan_permit *permit;
     size_t permit_n;
+    const struct pag_mount *mount;
+    size_t mount_n;
     uint64_t generation; /* of the snapshot */
 };
 

@@ -3,7 +3,7 @@
 
 #include "core/manifest.h"
 #include "server/store/internal.h"
-#include "server/store/rows.h"
+#include "server/store/rows_mount.h"
 
 enum { CATALOG_BYTES = 256 << 20 };
 
@@ -171,6 +171,11 @@ static enum pag_err snapshot_build(struct pag_db *db, const char *id, struct pag
     if (err == PAG_OK) {
         err = load_permits(db, s);
     }
+    if (err == PAG_OK) {
+        struct pag_mount *mount = NULL;
+        err = pag_mount_list(db, s->arena, id, &mount, &s->catalog.mount_n);
+        s->catalog.mount = mount;
+    }
     if (err != PAG_OK) {
         pag_snapshot_unref(s);
         return err;
@@ -315,11 +320,16 @@ static void refresh(struct pag_store_reader *r)
     r->generation = generation;
 }
 
-const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const char *product)
+static void refresh_if_old(struct pag_store_reader *r)
 {
     if (atomic_load_explicit(&r->store->catalogs.generation, memory_order_acquire) != r->generation) {
         refresh(r);
     }
+}
+
+const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const char *product)
+{
+    refresh_if_old(r);
     for (size_t i = 0; i < r->held_n; i++) {
         const struct pag_catalog *c = &r->held[i]->catalog;
         if (strcmp(c->product.id, product) == 0 || strcmp(c->product.name, product) == 0) {
@@ -327,4 +337,26 @@ const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const ch
         }
     }
     return NULL;
+}
+
+const struct pag_catalog *pag_store_mount(struct pag_store_reader *r, struct pag_span path,
+                                          const struct pag_mount **mount, struct pag_span *rest)
+{
+    const struct pag_catalog *found = NULL;
+    size_t longest = 0;
+    refresh_if_old(r);
+    for (size_t i = 0; i < r->held_n; i++) {
+        const struct pag_catalog *c = &r->held[i]->catalog;
+        for (size_t k = 0; k < c->mount_n; k++) {
+            struct pag_span left;
+            size_t n = strlen(c->mount[k].path);
+            if (n > longest && pag_mount_takes(&c->mount[k], path, &left)) {
+                longest = n;
+                found = c;
+                *mount = &c->mount[k];
+                *rest = left;
+            }
+        }
+    }
+    return found;
 }

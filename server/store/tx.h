@@ -49,6 +49,10 @@ uint64_t pag_store_deny_epoch(struct pag_store *store);
  * with this reader.
  */
 const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const char *product);
+/* The product that owns the longest mount which takes path (as sent); NULL: none. *mount and the answer are
+ * valid as above; *rest points into path. */
+const struct pag_catalog *pag_store_mount(struct pag_store_reader *r, struct pag_span path,
+                                          const struct pag_mount **mount, struct pag_span *rest);
 
 /*
  * The same inside an intent, valid until it returns. PAG_E_BUSY: the product has changed in this very group;

@@ -11,7 +11,6 @@
 #include "server/api/limits.h"
 #include "server/api/reply.h"
 #include "server/app/check_in.h"
-#include "server/app/releases.h"
 
 enum { BASIC_MAX = 256 };
 
@@ -80,16 +79,6 @@ static unsigned identify(struct pag_device_call *d, const struct pag_legacy_requ
     in->proof = PAG_PROOF_TOKEN;
     d->call.scope.product = actor->product;
     return 0;
-}
-
-/* On the plain listener a product is there only when its owner has said so. */
-static bool served_here(struct pag_device_call *d, const char *product)
-{
-    struct pag_product p;
-    if (d->req->tls) {
-        return true;
-    }
-    return pag_app_product(&d->call, product, &p) == PAG_OK && p.settings.plain_http;
 }
 
 /* ---- what ---- */
@@ -268,13 +257,12 @@ static unsigned read_status(enum pag_err err)
     return err == PAG_E_SYNTAX ? 400 : 403;
 }
 
-void pag_legacy_update(struct pag_http_request *req)
+void pag_legacy_serve(struct pag_http_request *req, const struct pag_mount_at *at)
 {
     struct pag_device_call *d = pag_device_call_of(req);
     struct pag_api *api = pag_api_of(req);
     struct pag_legacy_request said;
     struct pag_fail why = { .code = PAG_OK };
-    struct pag_span product;
     struct pending *p = pag_arena_alloc(req->arena, sizeof *p);
     enum pag_err err = pag_legacy_headers_read(req->header, req->header_n, &said, &why);
     if (err != PAG_OK) {
@@ -283,17 +271,8 @@ void pag_legacy_update(struct pag_http_request *req)
         answer(d, read_status(err));
         return;
     }
-    if (pag_http_decode(req, req->param[0], &product) != PAG_OK) {
-        answer(d, 404);
-        return;
-    }
-    const char *name = pag_arena_text(req->arena, product);
-    if (p == NULL || name == NULL || atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
+    if (p == NULL || atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
         answer(d, 304);
-        return;
-    }
-    if (!served_here(d, name)) {
-        answer(d, 404);
         return;
     }
     unsigned status = identify(d, &said, &p->in);
@@ -311,7 +290,9 @@ void pag_legacy_update(struct pag_http_request *req)
     p->in.protocol = PAG_PROTOCOL_HTTP_UPDATE;
     p->in.mode = check_mode(said.mode);
     p->in.only_look = req->method == PAG_HTTP_HEAD;
-    p->in.product = name;
+    p->in.product = at->product;
+    p->in.has_auth = at->has_auth;
+    p->in.auth = at->auth;
     p->in.mac = said.mac[0] != '\0' ? pag_arena_text(req->arena, pag_span_str(said.mac)) : NULL;
     facts_of(&said, &p->in.facts);
     d->out = p;

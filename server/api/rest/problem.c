@@ -20,6 +20,8 @@ static const struct pag_problem_row rows[PAG_PROBLEM_COUNT] = {
                                "Read the object again and decide anew." },
     [PAG_PROBLEM_PRODUCT_EXISTS] = { "product-exists", 409, "A product with this name exists",
                                      "Choose another name, or PATCH the settings of the existing one." },
+    [PAG_PROBLEM_MOUNT_EXISTS] = { "mount-exists", 409, "The path belongs to a product already",
+                                   "GET /products/{name}/mounts shows them; remove the other one first." },
     [PAG_PROBLEM_VERSION_EXISTS] = { "version-exists", 409, "A release with this version exists",
                                      "Raise the version; released versions are never replaced." },
     [PAG_PROBLEM_IMAGE_DIFFERS] = { "image-differs", 409, "Another image was uploaded under this name",

@@ -77,11 +77,12 @@ void pag_rest_refuse(struct pag_rest *r, enum pag_err err);
 /* Route tables of the files in this folder. */
 extern const struct pag_rest_route pag_rest_server_routes[];
 extern const struct pag_rest_route pag_rest_product_routes[];
+extern const struct pag_rest_route pag_rest_mount_routes[];
 extern const struct pag_rest_route pag_rest_release_routes[];
 extern const struct pag_rest_route pag_rest_device_routes[];
 extern const struct pag_rest_route pag_rest_enrollment_routes[];
 extern const struct pag_rest_route pag_rest_admin_routes[];
-extern const size_t pag_rest_server_route_n, pag_rest_product_route_n, pag_rest_release_route_n,
+extern const size_t pag_rest_server_route_n, pag_rest_mount_route_n, pag_rest_product_route_n, pag_rest_release_route_n,
     pag_rest_device_route_n, pag_rest_enrollment_route_n, pag_rest_admin_route_n;
 
 #endif
