@@ -58,6 +58,8 @@ static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const s
         return PAG_E_NO_MEMORY;
     }
     const enum pag_err err = pag_sim_net_open(&d->world->net, host, port, trust, &d->conn[i]);
+    (void)snprintf(d->last_where, sizeof(d->last_where), "%s:%u", host, (unsigned)port);
+    (void)snprintf(d->last_why, sizeof(d->last_why), "%s", err == PAG_OK ? "" : d->world->net.why);
     if (err == PAG_OK) {
         d->conn[i]->session_slot = session_slot(d, port, trust);
         if (d->conn[i]->session_slot < PAG_SIM_SESSIONS) {
@@ -71,6 +73,9 @@ static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const s
 
 static enum pag_err note(struct pag_sim_device *d, const struct pag_sim_conn *c, enum pag_err err)
 {
+    if (err != PAG_OK && err != PAG_E_AGAIN) {
+        (void)snprintf(d->last_why, sizeof(d->last_why), "%s", d->world->net.why);
+    }
     if (err != PAG_OK && c->turned_away) {
         d->denials++;
     }

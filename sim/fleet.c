@@ -54,6 +54,14 @@ void pag_sim_device_error(struct pag_sim_device *d, enum pag_err err, const char
     (void)snprintf(d->last_what, sizeof(d->last_what), "%s", what != NULL ? what : "");
 }
 
+void pag_sim_device_say(const struct pag_sim_device *d, char *text, size_t cap)
+{
+    (void)snprintf(text, cap, "%s at %s, in state %s: %s%s%s%s%s%s", d->id,
+                   d->last_where[0] != '\0' ? d->last_where : "no address", d->state,
+                   pag_err_word(d->last_error), d->last_what[0] != '\0' ? ", " : "", d->last_what,
+                   d->last_why[0] != '\0' ? " (" : "", d->last_why, d->last_why[0] != '\0' ? ")" : "");
+}
+
 enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
 {
     switch (fault) {
@@ -176,6 +184,7 @@ static void summary_device(struct pag_sim_summary *s, const struct pag_sim_devic
 {
     s->devices++;
     s->outcome[d->outcome]++;
+    s->reached += d->reached || d->outcome != PAG_SIM_WAITING ? 1 : 0;
     s->settled += pag_sim_device_settled(d) ? 1 : 0;
     s->readings += (uint64_t)d->readings_before + d->readings_after;
     s->resets += d->resets;
@@ -187,6 +196,7 @@ void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summa
 {
     sum->devices += part->devices;
     sum->settled += part->settled;
+    sum->reached += part->reached;
     sum->readings += part->readings;
     sum->resets += part->resets;
     sum->sectors += part->sectors;

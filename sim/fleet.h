@@ -54,14 +54,17 @@ struct pag_sim_device {
     bool corrupt_now; /* the next large piece that arrives gets a flipped bit */
     uint32_t resets, power_cuts, corruptions, denials, refusals, downloads;
     uint32_t readings_before, readings_after; /* after: since the outcome is final */
+    bool reached; /* the server has taken it for one of its devices, at least once */
     enum pag_err last_error;
     char last_what[64];
+    char last_where[72];            /* "host:port" of its last connection */
+    char last_why[PAG_SIM_WHY_MAX]; /* of the last connection that failed; "" */
 };
 
 enum { PAG_SIM_ROWS_MAX = 12 };
 
 struct pag_sim_summary { /* of one world, or added up */
-    uint32_t devices, outcome[PAG_SIM_OUTCOME_COUNT], settled;
+    uint32_t devices, outcome[PAG_SIM_OUTCOME_COUNT], settled, reached;
     uint64_t readings, resets;
     struct pag_sim_row {
         char text[PAG_VERSION_MAX + 1];
@@ -112,6 +115,8 @@ void pag_sim_device_reading(struct pag_sim_device *d);
 /* Keeps the first final outcome; a device that goes on to another image later is that image's. */
 void pag_sim_device_outcome(struct pag_sim_device *d, enum pag_sim_outcome outcome);
 void pag_sim_device_error(struct pag_sim_device *d, enum pag_err err, const char *what);
+/* "pump-1 at host:8444, in state enroll: denied, server: not allowed" into text; the error that it had last. */
+void pag_sim_device_say(const struct pag_sim_device *d, char *text, size_t cap);
 /* What a device with this fault must come to. */
 enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault);
 /* As expected, and its readings still flow. */

@@ -213,11 +213,14 @@ static void do_enroll(struct pag_sim_device *d)
     }
     close_all(d);
     if (err == PAG_OK) {
+        d->reached = true;
         go(d, LEGACY_IDLE, pag_sim_random(d->world, d->world->options->poll_s * 1000));
         return;
     }
     l->certificate_n = l->key_n = 0;
-    pag_sim_device_error(d, err, "enrolment failed");
+    if (err != PAG_E_DENIED) { /* that has been noted */
+        pag_sim_device_error(d, err, "enrolment failed");
+    }
     go(d, LEGACY_ENROLL, d->world->options->backoff_s * 1000 + pag_sim_random(d->world, 1000));
 }
 
@@ -319,6 +322,14 @@ static void no_update(struct pag_sim_device *d)
     go(d, LEGACY_IDLE, d->world->options->poll_s * 1000);
 }
 
+/* A reply that says that this is not its server, or that it may not have an update. */
+static bool turned_away(enum pag_sim_update verdict)
+{
+    return verdict == PAG_SIM_UPDATE_NO_SERVER || verdict == PAG_SIM_UPDATE_NOT_FOUND ||
+           verdict == PAG_SIM_UPDATE_FORBIDDEN || verdict == PAG_SIM_UPDATE_UNAUTHORIZED ||
+           verdict == PAG_SIM_UPDATE_WRONG_CODE;
+}
+
 static void do_head(struct pag_sim_device *d)
 {
     struct legacy *l = d->body;
@@ -338,6 +349,7 @@ static void do_head(struct pag_sim_device *d)
     if (pag_sim_update_head(pag_span_of(l->wire, l->wire_n), &ask, &l->head, &verdict) == PAG_E_SHORT) {
         return;
     }
+    d->reached = d->reached || !turned_away(verdict);
     if (verdict == PAG_SIM_UPDATE_GO) {
         begin_download(d);
     } else if (verdict == PAG_SIM_UPDATE_NONE) {

@@ -10,7 +10,7 @@
 #include "sim/saved.h"
 #include "sim/table.h"
 
-enum { EXIT_LATE = 1, EXIT_USAGE = 2, EXIT_START = 3, SHOW_MS = 1000 };
+enum { EXIT_LATE = 1, EXIT_USAGE = 2, EXIT_START = 3, EXIT_NOBODY = 4, SHOW_MS = 1000 };
 
 /* Set by a signal only. */
 static volatile sig_atomic_t stopped;
@@ -104,6 +104,54 @@ static int keep(struct pag_sim_world *world, const struct pag_sim_options *o)
     return EXIT_START;
 }
 
+/* A device that is not as expected and has an error to tell, or NULL; one that never got through first. */
+static const struct pag_sim_device *unhappy(const struct pag_sim_world *world, uint32_t n)
+{
+    const struct pag_sim_device *found = NULL;
+    for (uint32_t w = 0; w < n; w++) {
+        for (uint32_t i = 0; i < world[w].device_n; i++) {
+            const struct pag_sim_device *d = &world[w].device[i];
+            if (d->last_error != PAG_OK && !pag_sim_device_settled(d) &&
+                (found == NULL || (found->reached && !d->reached))) {
+                found = d;
+            }
+        }
+    }
+    return found;
+}
+
+/* After the worlds have stopped: why it went no better. Returns the exit code. */
+static int explain(struct pag_sim_world *world, const struct pag_sim_options *o, bool settled)
+{
+    struct pag_sim_summary sum;
+    char text[320];
+    add_up(world, o->threads, &sum);
+    const struct pag_sim_device *d = unhappy(world, o->threads);
+    if (settled || (d == NULL && !o->until_settled)) {
+        return 0;
+    }
+    if (d != NULL) {
+        pag_sim_device_say(d, text, sizeof(text));
+    }
+    if (d != NULL && sum.reached == 0) {
+        (void)fprintf(stderr,
+                      "pagurus-sim: none of %u devices got through to the server; the last error, of %s\n",
+                      (unsigned)sum.devices, text);
+        if (d->last_error == PAG_E_DENIED) {
+            (void)fprintf(stderr,
+                          "  fix: is the claim code still good, for this product and so many devices? "
+                          "pagurus enroll code list\n");
+        }
+        return EXIT_NOBODY;
+    }
+    if (o->until_settled) {
+        (void)fprintf(stderr, "pagurus-sim: %u of %u devices came to what they should%s%s\n",
+                      (unsigned)sum.settled, (unsigned)sum.devices,
+                      d != NULL ? "; the last error of one that did not, " : "", d != NULL ? text : "");
+    }
+    return o->until_settled ? EXIT_LATE : 0;
+}
+
 static int run(const struct pag_sim_options *o)
 {
     struct pag_sim_world *world = calloc(o->threads, sizeof(*world));
@@ -112,16 +160,17 @@ static int run(const struct pag_sim_options *o)
     }
     const struct pag_clock clock = pag_clock_system();
     const uint64_t began = clock.now_ms(clock.ctx);
-    int code = EXIT_START;
+    bool settled = false;
     const enum pag_err err = start(world, o);
     if (err == PAG_OK) {
-        code = watch(world, o) || !o->until_settled ? 0 : EXIT_LATE;
+        settled = watch(world, o);
     } else {
         (void)fprintf(stderr, "pagurus-sim: cannot start: %s\n", pag_err_word(err));
     }
     for (uint32_t i = 0; i < o->threads; i++) {
         pag_sim_world_stop(&world[i]);
     }
+    int code = err == PAG_OK ? explain(world, o, settled) : EXIT_START;
     if (err == PAG_OK && o->json) {
         const int written = report(world, o, (double)(clock.now_ms(clock.ctx) - began) / 1000.0);
         code = written != 0 ? written : code;

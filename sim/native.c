@@ -73,6 +73,7 @@ static void observe(struct pag_sim_device *d)
     (void)snprintf(d->id, sizeof(d->id), "%s", st.id);
     d->refusals = n->refusals + st.figures.refused;
     d->state = pag_agent_state_word(st.state);
+    d->reached = d->reached || (st.enrolled && st.contact_age_s != UINT32_MAX);
     if (st.last_error != PAG_OK) {
         pag_sim_device_error(d, st.last_error, st.last_what);
     }

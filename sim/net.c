@@ -81,6 +81,12 @@ static SSL_CTX *context_of(struct pag_sim_net *net, struct pag_span ca)
     return NULL;
 }
 
+/* Why a call fails, kept until the next one does. */
+static void because(struct pag_sim_net *net, const char *why)
+{
+    (void)snprintf(net->why, sizeof(net->why), "%s", why != NULL ? why : "connection closed");
+}
+
 /* ---- opening ---- */
 
 /* Blocks the first time that a name is met. NULL: no such address. */
@@ -189,6 +195,7 @@ enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_
 {
     const struct pag_sim_address *address = resolve(net, host);
     if (address == NULL) {
+        because(net, "no machine is known by that name");
         return PAG_E_IO;
     }
     struct pag_sim_conn *c = calloc(1, sizeof(*c));
@@ -198,11 +205,13 @@ enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_
     c->net = net;
     c->watch = (struct pag_watch){ .fd = connect_to(address, port), .on_event = on_event, .ctx = c };
     if (c->watch.fd < 0) {
+        because(net, strerror(errno));
         free(c);
         return PAG_E_IO;
     }
     const enum pag_err err = trust != NULL ? prepare_tls(c, host, trust) : PAG_OK;
     if (err != PAG_OK) {
+        because(net, "the CA, or the device's own certificate or key, is not usable");
         pag_sim_conn_close(c, true);
         return err;
     }
@@ -257,6 +266,19 @@ static enum pag_err broken(struct pag_sim_conn *c, enum pag_err err)
     return err;
 }
 
+/* number: errno of the call, 0: it was not the system. */
+static void because_of_tls(struct pag_sim_conn *c, int why, bool handshake, int number)
+{
+    const long verdict = SSL_get_verify_result(c->ssl);
+    if (handshake && verdict != X509_V_OK) {
+        because(c->net, X509_verify_cert_error_string(verdict));
+    } else if (why == SSL_ERROR_SSL) {
+        because(c->net, ERR_reason_error_string(ERR_peek_last_error()));
+    } else {
+        because(c->net, number != 0 ? strerror(number) : NULL);
+    }
+}
+
 /* What an SSL call that did not succeed means. */
 static enum pag_err tls_verdict(struct pag_sim_conn *c, int result, bool handshake)
 {
@@ -271,6 +293,7 @@ static enum pag_err tls_verdict(struct pag_sim_conn *c, int result, bool handsha
     if (why == SSL_ERROR_ZERO_RETURN) {
         return broken(c, PAG_E_CLOSED);
     }
+    because_of_tls(c, why, handshake, why == SSL_ERROR_SYSCALL ? saved : 0);
     const bool alert = why == SSL_ERROR_SSL && (handshake || !c->saw_bytes);
     ERR_clear_error();
     if (alert) {
@@ -286,6 +309,7 @@ static enum pag_err connected(struct pag_sim_conn *c)
     struct sockaddr_storage peer;
     socklen_t peer_n = sizeof(peer);
     if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &failed, &n) != 0 || failed != 0) {
+        because(c->net, strerror(failed));
         return broken(c, PAG_E_IO);
     }
     /* SO_ERROR is also 0 while the connect is under way. */
@@ -320,11 +344,13 @@ enum pag_err pag_sim_conn_ready(struct pag_sim_conn *c)
 static enum pag_err plain_verdict(struct pag_sim_conn *c, ssize_t moved, unsigned events)
 {
     if (moved == 0) {
+        because(c->net, NULL);
         return broken(c, PAG_E_CLOSED);
     }
     if (errno == EAGAIN || errno == EINTR) {
         return wait_for(c, events);
     }
+    because(c->net, strerror(errno));
     return broken(c, PAG_E_IO);
 }
 

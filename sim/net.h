@@ -22,6 +22,8 @@ struct pag_sim_net_stats {
     uint64_t read_bytes, written_bytes;
 };
 
+enum { PAG_SIM_WHY_MAX = 64 };
+
 struct pag_sim_net {
     struct pag_loop *loop;
     struct {
@@ -36,6 +38,7 @@ struct pag_sim_net {
     } resolved[PAG_SIM_NAMES_MAX]; /* a fleet has one server and one broker */
     uint32_t resolved_n;
     struct pag_sim_net_stats stats;
+    char why[PAG_SIM_WHY_MAX]; /* of the last call that failed for good, in words */
 };
 
 void pag_sim_net_init(struct pag_sim_net *net, struct pag_loop *loop);

@@ -101,7 +101,7 @@ static const char usage[] =
     "offers\n"
     "                         of ESP8266httpUpdate devices:\n"
     "                           loop        comes back with the old image every time; goes back\n"
-    "  --profile NAME         quick (poll 5 s, reading 1 s), normal (300 s, 5 s), sleepy (3600 s, 60 s)\n"
+    "  --profile NAME         quick (poll 5 s, reading 1.25 s), normal (300 s, 5 s), sleepy (3600 s, 60 s)\n"
     "  --poll S --reading-ms N   instead of the profile's\n"
     "  --seconds S            end after so long, default 120\n"
     "  --until confirmed      end as soon as every device came to what its fault allows, and still sends "
@@ -110,7 +110,8 @@ static const char usage[] =
     "  --seed N               default 1: MACs, faults and moments are those of the seed\n"
     "  --report json          one JSON object at the end; --report-file FILE: there, not on standard output\n"
     "  --verbose              what each agent logs, on standard error\n"
-    "exit: 0 all as expected (or no --until), 1 not in time, 2 bad usage, 3 cannot start\n";
+    "exit: 0 all as expected (or no --until), 1 not in time, 2 bad usage, 3 cannot start, 4 no device got "
+    "through to the server\n";
 
 static enum pag_err read_file(const char *path, struct pag_buf *out, FILE *say)
 {
@@ -170,7 +171,7 @@ static const struct profile {
     const char *name;
     uint32_t poll_s, reading_ms, jitter_s, backoff_s, trial_s, status_s;
 } profiles[] = {
-    { "quick", 5, 1000, 1, 1, 60, 10 },
+    { "quick", 5, 1250, 1, 1, 60, 10 }, /* 0.9 messages a second: limits.device_messages is 1 */
     { "normal", 300, 5000, 300, 60, 600, 60 },
     { "sleepy", 3600, 60000, 300, 60, 600, 600 },
 };
@@ -352,6 +353,21 @@ static enum pag_err take_saved(struct pag_sim_options *o, const struct words *w)
     return PAG_OK;
 }
 
+/* limits.device_messages of a server that was told nothing else, a second and device. */
+enum { SERVER_TAKES = 1 };
+
+/* Readings and status of a device in so many milliseconds; a server drops what is over its limit. */
+static void say_rate(const struct pag_sim_options *o, FILE *say)
+{
+    const double rate = 1000.0 / o->reading_ms + (o->status_s > 0 ? 1.0 / o->status_s : 0.0);
+    if (rate > SERVER_TAKES) {
+        (void)fprintf(say,
+                      "pagurus-sim: each device sends %.1f messages a second; a server takes %d unless its "
+                      "limits.device_messages says more, and drops the rest\n",
+                      rate, SERVER_TAKES);
+    }
+}
+
 static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
 {
     const enum pag_err err = o->devices_file != NULL ? take_saved(o, w) : PAG_OK;
@@ -387,6 +403,7 @@ static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
         return complain(w->say, "--hardware takes 4 to 16 bytes");
     }
     o->hardware = w->hardware;
+    say_rate(o, w->say);
     if (o->legacy_host[0] == '\0') {
         memcpy(o->legacy_host, o->host, sizeof(o->host));
         o->legacy_port = o->port;

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import threading
 
@@ -201,6 +202,42 @@ def test_devices_without_an_offer_keep_what_they_have(fleet, images, tmp_path):
     assert report["summary"]["net"]["resumed"] >= 3  # the second check of each
 
 
+def closed_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_a_fleet_that_nobody_answers_says_which_device_and_address_and_why_and_fails(fleet, images, tmp_path):
+    port = closed_port()
+    done = run("--server", f"https://localhost:{port}", "--ca", tmp_path / "ca.pem", "--trust-set", tmp_path / "trust.cose",
+               "--product", "meter", "--image", images["1.0.0"], "--claim-code", "A", "--devices", 3, "--profile", "quick",
+               "--seconds", 4)
+    assert done.returncode == 4 and "none of 3 devices got through" in done.stderr, done.stderr
+    assert f"localhost:{port}" in done.stderr and "Connection refused" in done.stderr and "5ccf7f" in done.stderr
+    done = run("--product", "meter", "--image", images["1.0.0"], "--devices", 2, "--legacy", 2, "--legacy-url",
+               f"http://127.0.0.1:{port}/x", "--profile", "quick", "--poll", 1, "--seconds", 3)
+    assert done.returncode == 4 and f"127.0.0.1:{port}" in done.stderr, done.stderr
+
+
+def test_a_fleet_with_another_authority_says_that_the_certificate_is_the_matter(fleet, images, tmp_path):
+    (tmp_path / "ca.pem").write_bytes(sim_server.Authority().certificate.public_bytes(sim_server.PEM))
+    done, _ = run_native(fleet, images, tmp_path, "--devices", 2, "--seconds", 4)
+    assert done.returncode == 4 and "certificate" in done.stderr and f":{fleet.port}" in done.stderr, done.stderr
+
+
+def test_a_run_that_is_not_in_time_says_how_far_it_came(fleet, images, tmp_path):
+    done, _ = run_native(fleet, images, tmp_path, "--devices", 2, "--seconds", 3, "--until", "confirmed")
+    assert done.returncode == 1 and "0 of 2 devices came to what they should" in done.stderr
+
+
+def test_a_rate_over_the_servers_default_is_said_and_quick_is_not_over_it(fleet, images, tmp_path):
+    done, _ = run_native(fleet, images, tmp_path, "--devices", 1, "--seconds", 1)
+    assert "limits.device_messages" not in done.stderr
+    done, _ = run_native(fleet, images, tmp_path, "--devices", 1, "--seconds", 1, "--reading-ms", 1000)
+    assert "1.1 messages a second" in done.stderr and "limits.device_messages" in done.stderr
+
+
 # ---- the same against the real server, with the commands a person uses ----
 
 
@@ -282,6 +319,11 @@ def test_two_hundred_devices_come_to_a_release_and_the_server_knows_what_each_fl
     assert {d["outcome"] for d in report["devices"]} == {"confirmed"} and report["bad_programs"] == 0
     assert {d["id"]: d["sha256"] for d in report["devices"]} == {i: d["running"]["sha256"] for i, d in known.items()}
     assert {(d["state"], d["running"]["version"]) for d in known.values()} == {("up_to_date", "2.0.0")}
+
+
+def test_a_fleet_with_a_wrong_code_says_that_enrolment_was_refused(real):
+    done = run(*real.words("--claim-code", "XXXX-XXXX-XXXX-XXXX", "--devices", 2, "--seconds", 5))
+    assert done.returncode == 4 and "in state enrol" in done.stderr and "claim code" in done.stderr, done.stderr
 
 
 def test_a_fleet_is_stopped_and_started_again_from_its_file(real):
