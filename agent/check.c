@@ -8,7 +8,8 @@ enum { POLL_MS = 20, CAP_RANGE = 1, SETS_MAX = 64, KEEP_TIME_S = 86400, POLL_MIN
 
 /* ---- START ---- */
 
-/* The image that runs, also when it was put there without a manifest (then it is hashed by nobody: zeros). */
+/* What runs here, as its slot says (without manifest or factory record: zeros), and whether the other slot
+ * holds an image that has failed. */
 static void learn_images(struct pag_inner *a)
 {
     struct pag_slot other;
@@ -35,7 +36,7 @@ enum pag_err pag_in_checkpoint(struct pag_inner *a)
     return pag_in_record(a, &r);
 }
 
-/* The record that says which image is in force names the one that runs. */
+/* Does the journal name the running image as the confirmed one? */
 static bool runs_confirmed(const struct pag_inner *a)
 {
     const struct pag_journal_record *last = &a->j.last;
@@ -460,7 +461,7 @@ static void aim(struct pag_inner *a, const struct offer *o, const struct pag_man
 {
     struct pag_in_target *t = &a->target;
     memset(t, 0, sizeof *t);
-    a->cancel = false; /* of another action */
+    a->cancel = false; /* a cancel that came before was for another action */
     t->has = true;
     t->action_id = o->action_id;
     t->size = m->size;

@@ -1,7 +1,7 @@
 #include "agent/inner.h"
 #include "core/bytes.h"
 
-/* A whole exchange but a stream, which has its own pace: so many times the longest silence. */
+/* An exchange may take so many times io_timeout_s in all; a stream is bounded by check_pace in fetch.c. */
 enum { WHOLE_FACTOR = 4 };
 
 bool pag_in_tail_free(const struct pag_inner *a)

@@ -32,7 +32,7 @@ static enum pag_err mark(struct pag_inner *a)
     return pag_in_record(a, &r);
 }
 
-/* Gives the image up for good: FAILED, and the slot is not touched again for it. */
+/* Reports FAILED and begins this image no more before the next restart. */
 static uint32_t give_up(struct pag_inner *a, enum pag_err err, const char *what)
 {
     (void)pag_in_fail(a, err, what);
@@ -44,7 +44,8 @@ static uint32_t give_up(struct pag_inner *a, enum pag_err err, const char *what)
     return 0;
 }
 
-/* Stops for now; the journal says where to go on when the server offers it again. */
+/* Ends this attempt, not the update: the next check brings the offer again, and the download goes on at the
+ * sector in the journal's last FETCH record. */
 static uint32_t put_off(struct pag_inner *a, enum pag_err err, const char *what)
 {
     (void)pag_in_fail(a, err, what);
@@ -200,7 +201,7 @@ static enum pag_err check_pace(struct pag_inner *a)
     return slow ? PAG_E_TIMEOUT : PAG_OK;
 }
 
-/* The connection is gone or the server says no: what now? */
+/* After a cut or a refusal: waits and resumes; after too many in a row ends the attempt. */
 static uint32_t stalled(struct pag_inner *a, enum pag_err err, const char *what)
 {
     struct pag_in_target *t = &a->target;
@@ -218,12 +219,12 @@ static uint32_t stalled(struct pag_inner *a, enum pag_err err, const char *what)
     return POLL_MS;
 }
 
-/* What was fetched does not count: from the first byte, and as one download more. */
+/* Fetches from the first byte again, which counts as one more of the whole downloads allowed. */
 static enum pag_err begin_anew(struct pag_inner *a)
 {
     a->target.downloads++;
     a->target.done = 0;
-    a->target.claimed = false; /* it may have been sealed */
+    a->target.claimed = false; /* a download that had come to STAGED has left its seal there */
     return mark(a);
 }
 

@@ -191,10 +191,12 @@ void pag_in_rest(struct pag_inner *a);
 void pag_in_contact(struct pag_inner *a); /* the server has answered */
 /* A hint from outside: obeyed once per gap, after jitter ms at most. PAG_E_LIMIT. */
 enum pag_err pag_in_trigger(struct pag_inner *a, uint32_t jitter_ms);
-/* Best lower bound of the time, Unix s, 0 unknown; and raising it by something signed. */
-/* A wrong word of time must not lock out for ever: never above this, 20 years after the image was built. */
-uint64_t pag_in_floor_max(const struct pag_inner *a);
+/* Best lower bound of the time, Unix s, 0 unknown. */
 uint64_t pag_in_floor(const struct pag_inner *a);
+/* What it never passes, 20 years after the image was built: a wrong word of time must not lock out for ever.
+ */
+uint64_t pag_in_floor_max(const struct pag_inner *a);
+/* Takes a time that was signed. */
 void pag_in_raise_floor(struct pag_inner *a, uint64_t unix_s);
 /* Appends to the journal what is said of the slot's image; epoch 0: the floor stays. */
 enum pag_err pag_in_record(struct pag_inner *a, const struct pag_journal_record *r);
