@@ -64,7 +64,7 @@ static const struct field check_fields[] = {
     FIELD(10, FIELD_BYTES, NEEDED, pag_native_check, hardware, 4, PAG_HARDWARE_ID_MAX),
     FIELD(11, FIELD_U32, NEEDED, pag_native_check, boot_count, 0, UINT32_MAX),
     FIELD(12, FIELD_BYTES, 0, pag_native_check, nonce, PAG_NONCE_BYTES, PAG_NONCE_BYTES),
-    FIELD(13, FIELD_U32, 0, pag_native_check, capabilities, 0, UINT32_MAX),
+    FIELD(13, FIELD_U32, 0, pag_native_check, capabilities, 1, UINT32_MAX),
     FIELD(14, FIELD_BYTES, 0, pag_native_check, last_failed, PAG_SHA256_BYTES, PAG_SHA256_BYTES),
 };
 static const struct field command_fields[] = {

@@ -118,6 +118,20 @@ def test_status_and_data_are_kept(server_mqtt, listening):
     assert [(d["topic"], d["payload"]) for d in data["data"]] == [("data/temp", 21.5)]
 
 
+def test_a_device_that_misses_its_freshness_token_is_shown_so(server_mqtt, listening):
+    server, device = server_mqtt, listening.device
+    listening.close()
+
+    def shown():
+        return server.rest("GET", f"/devices/{device.id}")["freshness"]
+
+    listening.publish("up/status", b'{"version":"1.0.0","stale":true}')
+    server.until(lambda: shown() == "stale")
+    listening.publish("up/status", b'{"version":"1.0.0"}')
+    server.until(lambda: shown() == "fresh")
+    assert server.rest("GET", f"/devices/{server.enroll('meter', '84f3eb0100bb').id}")["freshness"] is None
+
+
 @pytest.mark.parametrize("leaf, payload", [
     ("up/status", b"{"), ("up/status", b"[" * 5000), ("up/status", b'{"a":1,"a":2}'), ("up/status", b"\xff\xfe"),
     ("up/status", b'{"a":"' + b"x" * 9000 + b'"}'), ("up/report", b"\xa0"), ("up/report", os.urandom(300)),

@@ -57,6 +57,30 @@ static void list(struct pag_rest *r)
     pag_rest_json(r, 200, pag_render_list(items, pag_rest_cursor_next(r, bound, out.next), out.total));
 }
 
+static json_t *json_or_text(struct pag_span payload)
+{
+    const struct pag_json_limits limits = { 65536, 16 };
+    json_t *v = NULL;
+    if (pag_json_parse(payload, limits, &v, NULL) == PAG_OK) {
+        return v;
+    }
+    return pag_json_text(payload);
+}
+
+/* What the device itself says of its freshness token: docs/spec/native.md 3, member stale. */
+static json_t *freshness(struct pag_rest *r, const char *id, const struct pag_device *d)
+{
+    struct pag_device_data said = { .status_ms = 0 };
+    bool foreign = d->protocol == PAG_PROTOCOL_HTTP_UPDATE || d->protocol == PAG_PROTOCOL_SECUREESP;
+    if (foreign || pag_app_device_data(&r->call, id, &said) != PAG_OK || said.status.n == 0) {
+        return json_null();
+    }
+    json_t *status = json_or_text(said.status);
+    json_t *word = json_string(json_is_true(json_object_get(status, "stale")) ? "stale" : "fresh");
+    json_decref(status);
+    return word;
+}
+
 static void show(struct pag_rest *r)
 {
     const char *id = pag_rest_param(r, 0);
@@ -69,7 +93,9 @@ static void show(struct pag_rest *r)
         pag_rest_refuse(r, err);
         return;
     }
-    pag_rest_json(r, 200, render_row(row));
+    json_t *o = render_row(row);
+    (void)json_object_set_new(o, "freshness", freshness(r, id, &row->device));
+    pag_rest_json(r, 200, o);
 }
 
 static void finish_row(struct pag_rest *r)
@@ -96,16 +122,6 @@ static void history(struct pag_rest *r)
         (void)json_array_append_new(items, pag_render_event(&event[i], NULL));
     }
     pag_rest_json(r, 200, pag_render_list(items, NULL, n));
-}
-
-static json_t *json_or_text(struct pag_span payload)
-{
-    const struct pag_json_limits limits = { 65536, 16 };
-    json_t *v = NULL;
-    if (pag_json_parse(payload, limits, &v, NULL) == PAG_OK) {
-        return v;
-    }
-    return pag_json_text(payload);
 }
 
 static void data(struct pag_rest *r)
