@@ -34,6 +34,10 @@ BUILD = pathlib.Path(os.environ.get("PAG_BUILD", ROOT / "build" / "dev")).resolv
 PASSPHRASE = "correct horse battery staple"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "client(name, version, case): stands for this row of tests/compat/clients.tsv")
+
+
 class Reply:
     """Status, headers (names lower-case; a list each) and body of one answer."""
 
