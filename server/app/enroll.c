@@ -126,12 +126,13 @@ static struct pag_claim_bucket *bucket_of(struct pag_app *app, const char *addre
 /* What the server could not do is not counted against who asked. */
 static bool is_a_guess(enum pag_err err)
 {
-    return err == PAG_E_DENIED || err == PAG_E_SYNTAX || err == PAG_E_SIGNATURE || err == PAG_E_RANGE;
+    return err == PAG_E_DENIED || err == PAG_E_EXPIRED || err == PAG_E_SYNTAX || err == PAG_E_SIGNATURE || err == PAG_E_RANGE;
 }
 
+/* One answer for all that will not be taken later either: the device need not ask again. */
 static enum pag_err refuse_claim(struct pag_call *call)
 {
-    return pag_refuse(call, PAG_E_DENIED, "claim-refused",
+    return pag_refuse(call, PAG_E_EXPIRED, "claim-refused",
                       "The claim is unknown, used, expired or of another device.");
 }
 

@@ -16,9 +16,9 @@ struct pag_enroll_out {
     struct pag_native_enrolled enrolled; /* spans in the arena */
 };
 /*
- * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_DENIED
- * (unknown, used, expired or another MAC's claim: one answer for all; or the device is in service, and
- * neither the claim names its MAC, nor the peer has shown its certificate, nor is the key one it has),
+ * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_EXPIRED
+ * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_DENIED (the device is in service,
+ * and neither the claim names its MAC, nor the peer has shown its certificate, nor is the key one it has),
  * PAG_E_LIMIT (too many refused ones), PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request),
  * PAG_E_BUSY.
  */

@@ -152,7 +152,7 @@ def test_a_claim_counts_once(server, owner):
         t.start()
     for t in threads:
         t.join()
-    assert sorted(results) == [200, 403, 403, 403, 403, 403]
+    assert sorted(results) == [200, 410, 410, 410, 410, 410]
 
 
 def test_revocation_counts_at_once_on_a_kept_connection(server, owner):

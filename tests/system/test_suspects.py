@@ -53,7 +53,7 @@ def enrol(server, code, mac):
 def test_a_refused_enrolment_says_who_asked(server, owner):
     code = server.rest("POST", "/enrollment/codes", {"product": "meter", "uses": 1, "ttl_s": 600})["code"]
     assert enrol(server, code, MAC).status == 200
-    assert enrol(server, code, "84F3EB0B0002").status == 403
+    assert enrol(server, code, "84F3EB0B0002").status == 410
     told = server.until(lambda: events(server, "enrollment.refused"))
     assert [e["data"]["mac"] for e in told] == ["84f3eb0b0002"]
     assert told[0]["data"]["address"] == "127.0.0.1" and "used" in told[0]["data"]["why"]
@@ -65,7 +65,7 @@ def test_a_flood_of_refused_enrolments_fills_no_table(make_server):
     server = make_server("mqtt.mode=off", "limits.claims_per_minute=100000").start()
     signing.Publisher(server, "meter")
     for i in range(90):
-        assert enrol(server, "no-such-claim", f"84f3eb0c{i:04x}").status == 403
+        assert enrol(server, "no-such-claim", f"84f3eb0c{i:04x}").status == 410
     told = server.until(lambda: len(events(server, "enrollment.refused")) >= 20)
     assert told
     assert len(events(server, "enrollment.refused")) <= 60, "two minutes' share at most"

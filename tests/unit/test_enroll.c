@@ -167,9 +167,9 @@ static void claim_works_once_and_again_for_the_same_key(void **state)
     struct pag_buf csr = { room, 0, sizeof room };
     assert_int_equal(pag_x509_csr_make(other, "x", &csr), PAG_OK);
     EVP_PKEY_free(other);
-    assert_int_equal(enroll(w, "aabbccddee00", pag_buf_span(&csr), &out), PAG_E_DENIED);
+    assert_int_equal(enroll(w, "aabbccddee00", pag_buf_span(&csr), &out), PAG_E_EXPIRED);
     fixture_pass(&w->f, PAG_CLAIM_REPEAT_MS + 1);
-    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_EXPIRED);
 }
 
 static void claim_of_another_device_is_refused(void **state)
@@ -177,7 +177,7 @@ static void claim_of_another_device_is_refused(void **state)
     struct world *w = *state;
     struct pag_enroll_out out;
     make_code(w, 1, "00:00:00:00:00:01");
-    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_EXPIRED);
     assert_string_equal(w->f.call.refusal.code, "claim-refused");
 }
 
@@ -198,7 +198,7 @@ static void guessing_claims_is_slowed_down(void **state)
     char right = w->claim[0];
     w->claim[0] = right == '2' ? '3' : '2';
     for (int i = 0; i < 10; i++) {
-        assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
+        assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_EXPIRED);
     }
     w->claim[0] = right; /* also for who has guessed at last */
     assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_LIMIT);
@@ -220,7 +220,7 @@ static void claims_that_are_right_are_limited_by_their_code_alone(void **state)
         (void)snprintf(mac, sizeof mac, "aabbcc%06x", i);
         assert_int_equal(enroll(w, mac, fresh_csr(room, sizeof room), &out), PAG_OK);
     }
-    assert_int_equal(enroll(w, "aabbccffffff", fresh_csr(room, sizeof room), &out), PAG_E_DENIED);
+    assert_int_equal(enroll(w, "aabbccffffff", fresh_csr(room, sizeof room), &out), PAG_E_EXPIRED);
 }
 
 static void deleted_code_redeems_nothing_and_is_gone_from_the_list(void **state)
@@ -236,7 +236,7 @@ static void deleted_code_redeems_nothing_and_is_gone_from_the_list(void **state)
     memcpy(code, list[0].id, sizeof code);
     pag_app_code_delete(fixture_call(&w->f), code);
     assert_int_equal(fixture_wait(&w->f), PAG_OK);
-    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_DENIED);
+    assert_int_equal(enroll(w, id, pag_span_of(w->csr, w->csr_n), &out), PAG_E_EXPIRED);
     assert_int_equal(pag_app_codes(fixture_call(&w->f), &list, &n), PAG_OK);
     assert_int_equal(n, 0);
     pag_app_code_delete(fixture_call(&w->f), code);
