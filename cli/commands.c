@@ -125,11 +125,6 @@ FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files
       { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
       { "any-name", 0, NULL, "every name that ends in .bin is the firmware" },
       { "option", 0, "K=V", "of the kind's own, repeatable" });
-FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files, secureesp8266" },
-      { "auth", 0, "WORD", "certificate, token or none, instead of the product's legacy_auth" },
-      { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
-      { "any-name", 0, NULL, "every name that ends in .bin is the firmware" },
-      { "option", 0, "K=V", "of the kind's own, repeatable" });
 FLAGS(event_flags, { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
 FLAGS(events_flags, { "follow", 'f', NULL, "go on as they happen" },
       { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
@@ -240,16 +235,6 @@ static const struct pag_command table[] = {
       "pagurus product set meter poll_s=300\npagurus product set old legacy_auth=none "
       "plain_http=true\npagurus product set old topics.status=/status/{id}",
       NULL, "product", 2, 32, false, false, false, pag_cmd_product_set },
-    { "product mount list", "NAME", "paths of other servers that it answers",
-      "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1, 1,
-      false, false, false, pag_cmd_product_mount_list },
-    { "product mount add", "NAME PATH", "answer a path that devices know already",
-      "pagurus product mount add meter /esp/firmware.php --as tag-emonesp\npagurus product mount add lamp /ota "
-      "--as files --auth none",
-      mount_flags, "product", 2, 2, false, false, false, pag_cmd_product_mount_add },
-    { "product mount rm", "NAME PATH", "answer it no more",
-      "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product", 2, 2,
-      false, false, false, pag_cmd_product_mount_rm },
     { "product mount list", "NAME", "paths of other servers that it answers",
       "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1, 1,
       false, false, false, pag_cmd_product_mount_list },
