@@ -4,6 +4,7 @@
 
 #include "core/bytes.h"
 #include "host/crypto.h"
+#include "host/signing.h"
 #include "host/token.h"
 #include "server/app/op.h"
 
@@ -121,6 +122,7 @@ static enum pag_err put_key(struct pag_store_tx *tx, struct pag_op *op)
     memcpy(row.id, out->id, sizeof row.id);
     memcpy(row.name, out->name, sizeof row.name);
     memcpy(row.use, out->use, sizeof row.use);
+    memcpy(row.product, out->product, sizeof row.product);
     row.pem = out->pem;
     row.created_ms = pag_store_tx_now(tx);
     out->created_ms = row.created_ms;
@@ -161,16 +163,31 @@ static enum pag_err check_key(struct pag_call *call, const struct pag_key_in *in
     return PAG_OK;
 }
 
+/* A key of use arduino is one that devices of the old world can check with. */
+static enum pag_err check_image_key(struct pag_call *call, const struct pag_key_in *in)
+{
+    struct pag_public_info info;
+    if (strcmp(in->use, "arduino") != 0 || pag_signing_read(in->pem, &info, NULL) == PAG_OK) {
+        return PAG_OK;
+    }
+    return pag_refuse_field(call, "/pem", "RSA of 2048 to 4096 bits, or P-256, for keys that sign images");
+}
+
 void pag_app_key_put(struct pag_call *call, const struct pag_key_in *in, struct pag_public_key *out)
 {
     uint8_t id[PAG_SHA256_BYTES];
+    struct pag_product p;
     memset(out, 0, sizeof *out);
     enum pag_err err = pag_refuse_scoped(call);
     err = err == PAG_OK ? check_key(call, in) : err;
     if (err == PAG_OK) {
         err = pag_public_key_id(in->pem, id);
         err = err != PAG_OK ? pag_refuse_field(call, "/pem", "a public key as SubjectPublicKeyInfo in PEM")
-                            : err;
+                            : check_image_key(call, in);
+    }
+    memset(&p, 0, sizeof p);
+    if (err == PAG_OK && in->product != NULL) {
+        err = pag_find_product(call, call->thread->db, in->product, &p);
     }
     if (err != PAG_OK) {
         call->done(call, err);
@@ -181,6 +198,7 @@ void pag_app_key_put(struct pag_call *call, const struct pag_key_in *in, struct 
     (void)pag_buf_put_u8(&b, 0);
     (void)pag_text_copy(out->name, sizeof out->name, pag_span_str(in->name));
     (void)pag_text_copy(out->use, sizeof out->use, pag_span_str(in->use));
+    memcpy(out->product, p.id, sizeof out->product);
     out->pem = pag_arena_text(call->arena, in->pem);
     struct pag_op *op = pag_op_new(call, in, out);
     if (op != NULL) {
@@ -201,6 +219,7 @@ enum pag_err pag_app_keys(struct pag_call *call, struct pag_public_key **list, s
         memcpy(k->id, rows[i].id, sizeof rows[i].id);
         memcpy(k->name, rows[i].name, sizeof k->name);
         memcpy(k->use, rows[i].use, sizeof k->use);
+        memcpy(k->product, rows[i].product, sizeof k->product);
         k->pem = rows[i].pem;
         k->created_ms = rows[i].created_ms;
     }

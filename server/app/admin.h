@@ -25,12 +25,14 @@ enum pag_err pag_app_tokens(struct pag_call *call, struct pag_access_token **lis
 struct pag_public_key {
     char id[PAG_ID_TEXT]; /* hex key id: first 8 bytes of SHA-256 of the SubjectPublicKeyInfo */
     char name[PAG_NAME_MAX + 1];
-    char use[12]; /* "root", "release", "arduino" */
+    char use[12];                  /* "root", "release", "arduino" */
+    char product[PAG_PRODUCT_HEX]; /* signs images of this product; "": of all */
     const char *pem;
     int64_t created_ms;
 };
 struct pag_key_in {
     const char *name, *use;
+    const char *product; /* name or id; NULL: all */
     struct pag_span pem; /* SubjectPublicKeyInfo PEM */
 };
 /* PAG_E_DENIED "private-key"; PAG_E_SYNTAX; the same key again: PAG_OK. */

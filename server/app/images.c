@@ -3,7 +3,7 @@
 #include "core/bytes.h"
 #include "core/image.h"
 #include "host/gzip.h"
-#include "server/app/op.h"
+#include "server/app/image_check.h"
 #include "server/app/release_view.h"
 #include "server/app/releases.h"
 
@@ -17,6 +17,7 @@ struct upload {
     size_t form_n;
     uint8_t (*form)[16];
     char product[PAG_PRODUCT_HEX];
+    struct pag_image_check check;
 };
 
 static void take_facts(struct pag_release_image *i, const struct pag_image *found)
@@ -33,29 +34,74 @@ static void take_facts(struct pag_release_image *i, const struct pag_image *foun
     i->trailer = found->trailer_bytes > 0;
 }
 
-static enum pag_err read_image(struct pag_op *op, struct upload *u, struct pag_span file)
+/* File system images end with whole sectors; one that does not may have a signature behind it. */
+static enum pag_err read_filesystem(struct pag_op *op, struct upload *u, struct pag_span file)
+{
+    enum { SECTOR = 4096 };
+    struct pag_span payload;
+    struct pag_span signature;
+    u->image.kind = PAG_IMAGE_FILESYSTEM;
+    u->image.payload_bytes = (uint32_t)file.n;
+    if (!pag_image_trailer_split(file, &payload, &signature) || payload.n % SECTOR != 0) {
+        return PAG_OK;
+    }
+    u->image.payload_bytes = (uint32_t)payload.n;
+    return pag_image_check_trailer(op, &u->check, payload, signature, &u->image);
+}
+
+/* Packed first, signed then: the signature is over the packed bytes. */
+static enum pag_err unpack(struct pag_span file, struct pag_span *payload, struct pag_span *signature,
+                           struct pag_buf *plain)
+{
+    if (pag_image_trailer_split(file, payload, signature) &&
+        pag_gunzip_all(*payload, IMAGE_MAX, RATIO_MAX, plain) == PAG_OK) {
+        return PAG_OK;
+    }
+    *payload = file;
+    *signature = pag_span_of(NULL, 0);
+    return pag_gunzip_all(file, IMAGE_MAX, RATIO_MAX, plain);
+}
+
+static enum pag_err read_firmware(struct pag_op *op, struct upload *u, struct pag_span file,
+                                  struct pag_buf *plain)
 {
     const struct pag_crypto *crypto = op->call->thread->app->config.crypto;
     struct pag_image found;
-    struct pag_buf plain = { NULL, 0, 0 };
-    if (strcmp(u->image.name, "filesystem") == 0) {
-        u->image.kind = PAG_IMAGE_FILESYSTEM;
-        u->image.payload_bytes = (uint32_t)file.n;
-        return PAG_OK;
-    }
+    struct pag_span payload;
+    struct pag_span signature;
+    struct pag_span inside = file;
     enum pag_err err = pag_image_read(crypto, file, &found, &u->why);
-    if (err == PAG_OK && found.gzip) {
-        err = pag_gunzip_all(file, IMAGE_MAX, RATIO_MAX, &plain);
-        err = err == PAG_OK ? pag_image_read(crypto, pag_buf_span(&plain), &found, &u->why) : err;
-        u->image.gzip = true;
-        if (err == PAG_OK && pag_release_holds_private_key(pag_buf_span(&plain))) {
+    u->image.gzip = err == PAG_OK && found.gzip;
+    if (u->image.gzip) {
+        err = unpack(file, &payload, &signature, plain);
+        inside = pag_buf_span(plain);
+        err = err == PAG_OK ? pag_image_read(crypto, inside, &found, &u->why) : err;
+        if (err == PAG_OK && pag_release_holds_private_key(inside)) {
             err = PAG_E_DENIED;
         }
+    } else if (err == PAG_OK &&
+               (found.trailer_bytes == 0 || !pag_image_trailer_split(file, &payload, &signature))) {
+        signature = pag_span_of(NULL, 0);
     }
+    if (err != PAG_OK) {
+        return err;
+    }
+    take_facts(&u->image, &found);
+    if (signature.n > 0) {
+        err = pag_image_check_trailer(op, &u->check, payload, signature, &u->image);
+    }
+    bool keyed = found.kind != PAG_IMAGE_ELF; /* those of a computer hold the keys of its libraries */
+    return err == PAG_OK && keyed ? pag_image_check_keys(op, &u->check, inside, &u->image) : err;
+}
+
+static enum pag_err read_image(struct pag_op *op, struct upload *u, struct pag_span file)
+{
+    struct pag_buf plain = { NULL, 0, 0 };
+    if (strcmp(u->image.name, "filesystem") == 0) {
+        return read_filesystem(op, u, file);
+    }
+    enum pag_err err = read_firmware(op, u, file, &plain);
     pag_store_file_free(&plain);
-    if (err == PAG_OK) {
-        take_facts(&u->image, &found);
-    }
     return err;
 }
 
@@ -169,6 +215,7 @@ static enum pag_err keep(struct pag_store_tx *tx, struct pag_op *op)
     err = pag_release_get(db, op->call->arena, u->image.release, &r);
     err = err == PAG_OK ? pag_blob_insert(db, u->image.sha256, u->image.bytes, u->image.created_ms) : err;
     err = err == PAG_OK ? pag_image_insert(db, r.product, &u->image) : err;
+    err = err == PAG_OK ? pag_image_check_keep(db, &u->check, r.product, &u->image) : err;
     for (size_t i = 0; i < u->form_n && err == PAG_OK; i++) {
         err = pag_image_md5_insert(db, r.product, u->image.id, u->form[i]);
     }
@@ -192,9 +239,11 @@ static void examined(struct pag_op *op, enum pag_err err)
     if (err != PAG_OK) {
         if (u->code != NULL) {
             const char *text =
-                pag_arena_printf(op->call->arena, "%s (at %llu)",
-                                 u->why.what != NULL ? u->why.what : "The image cannot be read",
-                                 (unsigned long long)u->why.detail);
+                u->check.text != NULL
+                    ? u->check.text
+                    : pag_arena_printf(op->call->arena, "%s (at %llu)",
+                                       u->why.what != NULL ? u->why.what : "The image cannot be read",
+                                       (unsigned long long)u->why.detail);
             (void)pag_refuse(op->call, err, u->code, text != NULL ? text : u->why.what);
         }
         op->call->done(op->call, err);
@@ -225,6 +274,7 @@ void pag_app_image_put(struct pag_call *call, const struct pag_image_in *in, str
     }
     struct pag_release r;
     err = err == PAG_OK ? pag_find_release(call, call->thread->db, in->release, &r) : err;
+    err = err == PAG_OK ? pag_image_check_begin(call, r.product, in->verify_key, &u->check) : err;
     if (err != PAG_OK) {
         call->done(call, err);
         return;

@@ -81,6 +81,7 @@ struct pag_image_in {
     uint8_t sha256[PAG_SHA256_BYTES]; /* of the file, computed by the receiver */
     bool has_expected;                /* Repr-Digest was sent */
     uint8_t expected[PAG_SHA256_BYTES];
+    const char *verify_key; /* which key the image checks the next one with: hex id or "none"; NULL: found */
 };
 /* Reads, judges and keeps an image. "image-refused" (PAG_E_SYNTAX …) with the byte check; "image-differs"
  * (PAG_E_EXISTS); PAG_E_DIGEST; PAG_E_SPACE disk full; PAG_E_DENIED "private-key". */

@@ -27,11 +27,13 @@ struct pag_release_image {
     uint32_t flash_size_bytes; /* of the header, 0: not said */
     uint8_t flash_mode;
     bool gzip;
-    bool trailer;       /* signature trailer is there */
-    bool has_signed_by; /* the trailer verified with this known key */
+    bool trailer;        /* signature trailer is there */
+    bool trailer_legacy; /* … and it is of the form of Arduino core 2.5 */
+    bool has_signed_by;  /* the trailer verified with this known key */
     uint8_t signed_by[PAG_KEY_ID_BYTES];
     bool has_embedded_key; /* the image checks the next one with this key */
     uint8_t embedded_key[PAG_KEY_ID_BYTES];
+    uint8_t detached_n; /* signatures that are kept beside it */
     int64_t created_ms;
 };
 

@@ -215,6 +215,7 @@ struct pag_key_row {
     char id[17];
     char name[PAG_NAME_MAX + 1];
     char use[12];
+    char product[PAG_PRODUCT_HEX]; /* "": of every product */
     const char *pem;
     int64_t created_ms;
 };

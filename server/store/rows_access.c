@@ -322,21 +322,23 @@ enum pag_err pag_token_row_list(struct pag_db *db, struct pag_arena *arena, stru
 enum pag_err pag_key_row_put(struct pag_db *db, const struct pag_key_row *k)
 {
     struct pag_q q =
-        pag_q_of(db, "INSERT INTO public_key (id, name, purpose, pem, created_ms) VALUES (?, ?, ?, ?, ?) "
-                     "ON CONFLICT (id) DO UPDATE SET name = excluded.name, purpose = excluded.purpose");
+        pag_q_of(db, "INSERT INTO public_key (id, name, purpose, pem, created_ms, product_id) "
+                     "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
+                     "purpose = excluded.purpose, product_id = excluded.product_id");
     pag_q_text(&q, k->id);
     pag_q_text(&q, k->name);
     pag_q_text(&q, k->use);
     pag_q_text(&q, k->pem);
     pag_q_int(&q, k->created_ms);
+    pag_q_text(&q, k->product);
     return pag_q_run(&q, NULL);
 }
 
 enum pag_err pag_key_row_list(struct pag_db *db, struct pag_arena *arena, struct pag_key_row **list,
                               size_t *n)
 {
-    struct pag_q q =
-        pag_q_of(db, "SELECT id, name, purpose, pem, created_ms FROM public_key ORDER BY created_ms, id");
+    struct pag_q q = pag_q_of(db, "SELECT id, name, purpose, pem, created_ms, product_id FROM public_key "
+                                  "ORDER BY created_ms, id");
     void *items = NULL;
     size_t cap = 0;
     *n = 0;
@@ -351,6 +353,7 @@ enum pag_err pag_key_row_list(struct pag_db *db, struct pag_arena *arena, struct
         pag_q_get_text(&q, k->use, sizeof k->use);
         k->pem = pag_q_get_str(&q, arena);
         k->created_ms = pag_q_get_int(&q);
+        pag_q_get_text(&q, k->product, sizeof k->product);
     }
     *list = items;
     return pag_q_end(&q);

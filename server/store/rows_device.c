@@ -11,7 +11,7 @@
     "last_failed, running_since_ms, state, why, online, online_ms, created_ms, enrolled_ms, last_seen_ms, "  \
     "last_poll_ms, pin, tags, cert_serial, cert_not_after_ms, revoked_ms, open_action, commands_queued, "    \
     "images_held, "                                                                                          \
-    "revision"
+    "revision, verify_key"
 
 enum { FACTS = 16 };
 
@@ -93,6 +93,7 @@ static void device_read(struct pag_q *q, struct pag_arena *arena, struct pag_dev
     d->commands_queued = (uint32_t)pag_q_get_int(q);
     d->images_held = (uint32_t)pag_q_get_int(q);
     d->revision = (uint32_t)pag_q_get_int(q);
+    d->has_verify_key = pag_q_get_bytes(q, d->verify_key, sizeof d->verify_key) == sizeof d->verify_key;
 }
 
 /* sources must live until the statement has run. */
@@ -123,7 +124,7 @@ enum pag_err pag_device_insert(struct pag_db *db, const struct pag_device *d)
 {
     uint8_t sources[FACTS];
     struct pag_q q =
-        pag_q_of(db, "INSERT INTO device (" DEVICE_COLUMNS ", verify_key) VALUES ("
+        pag_q_of(db, "INSERT INTO device (" DEVICE_COLUMNS ") VALUES ("
                      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
                      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     sources_of(&d->facts, sources);
@@ -152,7 +153,7 @@ enum pag_err pag_device_insert(struct pag_db *db, const struct pag_device *d)
     pag_q_int(&q, d->commands_queued);
     pag_q_int(&q, d->images_held);
     pag_q_int(&q, d->revision);
-    pag_q_blob(&q, NULL, 0);
+    pag_q_blob(&q, d->verify_key, d->has_verify_key ? sizeof d->verify_key : 0);
     return pag_q_run(&q, NULL);
 }
 
@@ -178,7 +179,8 @@ enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d)
             "sketch_bytes = ?, boot_count = ?, capabilities = ?, last_failed = ?, running_since_ms = ?, "
             "state = ?, why = ?, online = ?, online_ms = ?, enrolled_ms = ?, pin = ?, "
             "tags = CASE WHEN ? = 1 THEN ? ELSE tags END, cert_serial = ?, cert_not_after_ms = ?, "
-            "revoked_ms = ?, open_action = ?, commands_queued = ?, images_held = ?, revision = revision + 1 "
+            "revoked_ms = ?, open_action = ?, commands_queued = ?, images_held = ?, verify_key = ?, "
+            "revision = revision + 1 "
             "WHERE id = ? AND revision = ?");
     sources_of(&d->facts, sources);
     pag_q_text(&q, d->product);
@@ -202,6 +204,7 @@ enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d)
     pag_q_int(&q, d->open_action);
     pag_q_int(&q, d->commands_queued);
     pag_q_int(&q, d->images_held);
+    pag_q_blob(&q, d->verify_key, d->has_verify_key ? sizeof d->verify_key : 0);
     pag_q_text(&q, d->id);
     pag_q_int(&q, d->revision);
     enum pag_err err = pag_q_run_one(&q);

@@ -60,11 +60,14 @@ static void image_read(struct pag_q *q, struct pag_release_image *i)
     i->flash_size_bytes = (uint32_t)pag_q_get_int(q);
     i->flash_mode = (uint8_t)pag_q_get_int(q);
     i->gzip = pag_q_get_int(q) != 0;
-    i->trailer = pag_q_get_int(q) != 0;
+    int64_t trailer = pag_q_get_int(q);
+    i->trailer = trailer != TRAILER_NONE;
+    i->trailer_legacy = trailer == TRAILER_LEGACY;
     i->has_signed_by = pag_q_get_bytes(q, i->signed_by, sizeof i->signed_by) == sizeof i->signed_by;
     i->has_embedded_key =
         pag_q_get_bytes(q, i->embedded_key, sizeof i->embedded_key) == sizeof i->embedded_key;
     i->created_ms = pag_q_get_int(q);
+    i->detached_n = (uint8_t)pag_q_get_int(q);
 }
 
 #define IMAGE_COLUMNS                                                                                        \
@@ -92,7 +95,7 @@ enum pag_err pag_image_insert(struct pag_db *db, const char *product, const stru
     pag_q_int(&q, i->flash_size_bytes);
     pag_q_int(&q, i->flash_mode);
     pag_q_int(&q, i->gzip);
-    pag_q_int(&q, i->trailer);
+    pag_q_int(&q, !i->trailer ? TRAILER_NONE : (i->trailer_legacy ? TRAILER_LEGACY : TRAILER_STANDARD));
     pag_q_blob(&q, i->signed_by, i->has_signed_by ? sizeof i->signed_by : 0);
     pag_q_blob(&q, i->embedded_key, i->has_embedded_key ? sizeof i->embedded_key : 0);
     pag_q_int(&q, i->created_ms);
@@ -101,7 +104,9 @@ enum pag_err pag_image_insert(struct pag_db *db, const char *product, const stru
 
 static enum pag_err images_of(struct pag_db *db, struct pag_release *r)
 {
-    struct pag_q q = pag_q_of(db, "SELECT " IMAGE_COLUMNS " FROM image WHERE release_id = ? ORDER BY name");
+    struct pag_q q =
+        pag_q_of(db, "SELECT " IMAGE_COLUMNS ", (SELECT COUNT(*) FROM image_detached d WHERE d.image_id = "
+                     "image.id) FROM image WHERE release_id = ? ORDER BY name");
     pag_q_text(&q, r->id);
     while (r->image_n < PAG_RELEASE_IMAGES_MAX && pag_q_row(&q)) {
         image_read(&q, &r->image[r->image_n++]);
