@@ -41,6 +41,8 @@ enum pag_err pag_release_insert(struct pag_db *db, const struct pag_release *r)
     return pag_q_run(&q, NULL);
 }
 
+enum { TRAILER_NONE = 0, TRAILER_STANDARD = 1, TRAILER_LEGACY = 2 };
+
 static void image_read(struct pag_q *q, struct pag_release_image *i)
 {
     memset(i, 0, sizeof *i);
