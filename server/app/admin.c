@@ -241,6 +241,12 @@ enum pag_err pag_app_events(struct pag_call *call, int64_t after, uint32_t limit
     return err;
 }
 
+enum pag_err pag_app_events_tail(struct pag_call *call, uint32_t limit, int64_t *after)
+{
+    const char *product = call->scope.product != NULL ? call->scope.product : "";
+    return pag_event_tail(call->thread->db, product, limit, after);
+}
+
 enum pag_err pag_app_events_newest(struct pag_call *call, int64_t *seq)
 {
     return pag_event_newest(call->thread->db, seq);
@@ -279,6 +285,40 @@ void pag_app_subscribe(struct pag_app *app, struct pag_subscription *s)
 void pag_app_unsubscribe(struct pag_app *app, struct pag_subscription *s)
 {
     pag_store_watch_remove(app->config.store, &s->watch);
+}
+
+/* ---- the audit chain ---- */
+
+static enum pag_err walk_chain(struct pag_op *op)
+{
+    struct pag_audit_state *out = op->out;
+    struct pag_store_reader *reader = NULL;
+    enum pag_err err = pag_store_reader_new(op->call->thread->app->config.store, &reader, NULL);
+    if (err != PAG_OK) {
+        return err;
+    }
+    err = pag_store_audit_verify(pag_store_reader_db(reader), &out->seq);
+    out->intact = err == PAG_OK;
+    pag_store_reader_free(reader);
+    return err == PAG_E_DIGEST ? PAG_OK : err;
+}
+
+static void walked(struct pag_op *op, enum pag_err err)
+{
+    op->call->done(op->call, err);
+}
+
+void pag_app_audit_verify(struct pag_call *call, struct pag_audit_state *out)
+{
+    enum pag_err err = pag_refuse_scoped(call);
+    if (err != PAG_OK) {
+        call->done(call, err);
+        return;
+    }
+    struct pag_op *op = pag_op_new(call, out, out);
+    if (op != NULL) {
+        pag_op_work(op, walk_chain, walked);
+    }
 }
 
 /* ---- the whole ---- */

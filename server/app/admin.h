@@ -45,6 +45,8 @@ enum pag_err pag_app_keys(struct pag_call *call, struct pag_public_key **list, s
  * on with (never skips a late commit). */
 enum pag_err pag_app_events(struct pag_call *call, int64_t after, uint32_t limit, struct pag_event **list,
                             size_t *n, int64_t *next);
+/* The place to read from for the newest limit events of the scope. */
+enum pag_err pag_app_events_tail(struct pag_call *call, uint32_t limit, int64_t *after);
 /* The newest seq, for a pusher that starts now. */
 enum pag_err pag_app_events_newest(struct pag_call *call, int64_t *seq);
 
@@ -83,6 +85,14 @@ struct pag_summary {
 /* Devices of a product (hex id) by state. */
 enum pag_err pag_app_device_states(struct pag_call *call, const char *product, uint32_t by_state[16]);
 enum pag_err pag_app_summary(struct pag_call *call, struct pag_summary *out);
+
+/* ---- the audit chain ---- */
+struct pag_audit_state {
+    bool intact;
+    int64_t seq; /* intact: of the newest entry, 0 when there is none; else of the first that does not fit */
+};
+/* Works through the whole chain, off the network's threads. PAG_E_DENIED for a token of one product. */
+void pag_app_audit_verify(struct pag_call *call, struct pag_audit_state *out);
 
 struct pag_app_counters { /* since start; for /metrics */
     uint64_t check_ins, offers, reports, confirmed, failed, reverted, blocked, enrolled, commands, status,

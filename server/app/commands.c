@@ -92,13 +92,16 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
     }
 }
 
-enum pag_err pag_app_commands(struct pag_call *call, const char *device, uint32_t limit,
-                              struct pag_command **list, size_t *n)
+enum pag_err pag_app_commands(struct pag_call *call, const struct pag_command_query *q,
+                              struct pag_command **list, size_t *n, uint64_t *total)
 {
     struct pag_device d;
-    enum pag_err err = pag_find_device(call, call->thread->db, device, &d);
-    uint32_t most = limit >= 1 && limit <= 1000 ? limit : 100;
-    err = err == PAG_OK ? pag_command_list(call->thread->db, call->arena, device, most, list, n) : err;
+    const struct pag_command_filter f = { .device = q->device,
+                                          .after = q->after,
+                                          .limit = q->limit >= 1 && q->limit <= 1000 ? q->limit : 100 };
+    enum pag_err err = pag_find_device(call, call->thread->db, q->device, &d);
+    err = err == PAG_OK ? pag_command_list(call->thread->db, call->arena, &f, list, n) : err;
+    err = err == PAG_OK ? pag_command_total(call->thread->db, q->device, total) : err;
     int64_t now = pag_app_now_ms(call->thread->app);
     for (size_t i = 0; err == PAG_OK && i < *n; i++) {
         (*list)[i].state = pag_command_state_at(&(*list)[i], now);

@@ -108,13 +108,17 @@ enum pag_err pag_app_devices(struct pag_call *call, const struct pag_device_quer
     return err;
 }
 
-enum pag_err pag_app_device_history(struct pag_call *call, const char *id, uint32_t limit,
-                                    struct pag_event **list, size_t *n)
+enum pag_err pag_app_device_history(struct pag_call *call, const struct pag_history_query *q,
+                                    struct pag_event **list, size_t *n, uint64_t *total)
 {
     struct pag_device d;
-    enum pag_err err = pag_find_device(call, call->thread->db, id, &d);
-    uint32_t most = limit >= 1 && limit <= 1000 ? limit : 100;
-    return err == PAG_OK ? pag_event_of_device(call->thread->db, call->arena, id, most, list, n) : err;
+    enum pag_err err = pag_find_device(call, call->thread->db, q->device, &d);
+    const struct pag_event_page page = { .device = q->device,
+                                         .before = q->before,
+                                         .limit = q->limit >= 1 && q->limit <= 1000 ? q->limit : 100 };
+    struct pag_db *db = call->thread->db;
+    err = err == PAG_OK ? pag_event_of_device(db, call->arena, &page, list, n) : err;
+    return err == PAG_OK ? pag_event_total_of_device(db, q->device, total) : err;
 }
 
 enum pag_err pag_app_device_data(struct pag_call *call, const char *id, struct pag_device_data *out)

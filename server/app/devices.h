@@ -38,9 +38,14 @@ struct pag_device_list {
 enum pag_err pag_app_devices(struct pag_call *call, const struct pag_device_query *q,
                              struct pag_device_list *out);
 enum pag_err pag_app_device(struct pag_call *call, const char *id, struct pag_device_row *out);
+struct pag_history_query {
+    const char *device;
+    int64_t before; /* seq that the last page ended with, 0: from the newest */
+    uint32_t limit; /* 1 .. 1000 */
+};
 /* Events of the device, newest first. */
-enum pag_err pag_app_device_history(struct pag_call *call, const char *id, uint32_t limit,
-                                    struct pag_event **list, size_t *n);
+enum pag_err pag_app_device_history(struct pag_call *call, const struct pag_history_query *q,
+                                    struct pag_event **list, size_t *n, uint64_t *total);
 
 struct pag_device_datum {
     const char *topic;
@@ -75,8 +80,14 @@ struct pag_command_in {
     uint32_t ttl_s;
 };
 void pag_app_command(struct pag_call *call, const struct pag_command_in *in, struct pag_command *out);
-enum pag_err pag_app_commands(struct pag_call *call, const char *device, uint32_t limit,
-                              struct pag_command **list, size_t *n);
+struct pag_command_query {
+    const char *device;
+    uint32_t after; /* id that the last page ended with, 0: from the newest */
+    uint32_t limit; /* 1 .. 1000 */
+};
+/* Newest first. */
+enum pag_err pag_app_commands(struct pag_call *call, const struct pag_command_query *q,
+                              struct pag_command **list, size_t *n, uint64_t *total);
 /* One command, for a pusher that saw the event command.queued. PAG_E_NOT_FOUND also when it is not waiting.
  */
 enum pag_err pag_app_command_waiting(struct pag_call *call, uint32_t id, struct pag_command *out);

@@ -454,16 +454,38 @@ static enum pag_err show(struct pag_call *call, const struct pag_cert_row *rows,
     return PAG_OK;
 }
 
-enum pag_err pag_app_certificates(struct pag_call *call, const char *device, size_t limit,
-                                  struct pag_certificate **list, size_t *n)
+enum pag_err pag_app_certificates(struct pag_call *call, const struct pag_certificate_query *q,
+                                  struct pag_certificate_list *out)
 {
     struct pag_cert_row *rows = NULL;
+    uint8_t after[20];
     size_t found = 0;
-    uint32_t most = limit >= 1 && limit <= 1000 ? (uint32_t)limit : 100;
-    struct pag_cert_filter f = { .device = device != NULL ? device : "",
+    uint32_t most = q->limit >= 1 && q->limit <= 1000 ? q->limit : 100;
+    struct pag_db *db = call->thread->db;
+    struct pag_cert_filter f = { .device = q->device != NULL ? q->device : "",
                                  .product = call->scope.product != NULL ? call->scope.product : "" };
-    enum pag_err err = pag_cert_list(call->thread->db, call->arena, &f, most, &rows, &found);
-    return err == PAG_OK ? show(call, rows, found, list, n) : err;
+    struct pag_span hex = pag_span_str(q->after);
+    if (q->after != NULL) {
+        f.after = after;
+        f.after_n = hex.n / 2;
+        if (f.after_n > sizeof after || pag_parse_hex(hex, after, f.after_n) != PAG_OK) {
+            return PAG_E_RANGE;
+        }
+    }
+    memset(out, 0, sizeof *out);
+    enum pag_err err = pag_cert_list(db, call->arena, &f, most, &rows, &found);
+    err = err == PAG_OK ? pag_cert_total(db, &f, &out->total) : err;
+    err = err == PAG_OK ? show(call, rows, found, &out->item, &out->n) : err;
+    if (err == PAG_OK && found == most) {
+        const struct pag_cert_row *last = &rows[found - 1];
+        struct pag_buf text = { pag_arena_alloc(call->arena, 41), 0, 40 };
+        if (text.p == NULL) {
+            return PAG_E_NO_MEMORY;
+        }
+        (void)pag_buf_put_hex(&text, pag_span_of(last->serial, last->serial_n));
+        out->next = (const char *)text.p;
+    }
+    return err;
 }
 
 enum pag_err pag_app_denials(struct pag_call *call, struct pag_denials *out)

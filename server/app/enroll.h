@@ -59,9 +59,19 @@ struct pag_certificate {
     int64_t not_before_ms, not_after_ms, issued_ms, revoked_ms; /* revoked 0: valid */
     uint8_t fingerprint[PAG_SHA256_BYTES];
 };
-/* Newest first. device NULL: all of the scope, at most limit. */
-enum pag_err pag_app_certificates(struct pag_call *call, const char *device, size_t limit,
-                                  struct pag_certificate **list, size_t *n);
+struct pag_certificate_query {
+    const char *device; /* NULL: all of the scope */
+    const char *after;  /* serial that the last page ended with, as hex; NULL: from the newest */
+    uint32_t limit;     /* 1 .. 1000 */
+};
+struct pag_certificate_list {
+    struct pag_certificate *item; /* newest first */
+    size_t n;
+    const char *next; /* for after; NULL: the end */
+    uint64_t total;
+};
+enum pag_err pag_app_certificates(struct pag_call *call, const struct pag_certificate_query *q,
+                                  struct pag_certificate_list *out);
 
 /* What the broker keeps out (server/broker.h): revoked, not yet expired certificates, and devices without
  * any valid one. For start; later changes come as events device.revoked. */

@@ -134,8 +134,14 @@ enum pag_err pag_command_get(struct pag_db *db, struct pag_arena *arena, uint32_
                              struct pag_command *out);
 enum pag_err pag_command_update(struct pag_db *db, const struct pag_command *c); /* state, times, result */
 /* Newest first; waiting: only those that are due (domain/command.h), oldest first. */
-enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
+/* Newest first. after: id that the last page ended with, 0: from the newest. */
+struct pag_command_filter {
+    const char *device;
+    uint32_t after, limit;
+};
+enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const struct pag_command_filter *f,
                               struct pag_command **list, size_t *n);
+enum pag_err pag_command_total(struct pag_db *db, const char *device, uint64_t *total);
 /* *n: room in list, then how many were put there. */
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
                                  int64_t now_ms, struct pag_command *list, size_t *n);
@@ -196,11 +202,14 @@ enum pag_err pag_cert_live(struct pag_db *db, const char *device, const uint8_t 
                            int64_t now_ms, bool *live, bool *same_key);
 /* device "" : all; revoked: only revoked ones that end after now_ms. Newest first. */
 struct pag_cert_filter {
-    const char *device;  /* "": any */
-    const char *product; /* hex id, "": any */
+    const char *device;   /* "": any */
+    const char *product;  /* hex id, "": any */
+    const uint8_t *after; /* serial that the last page ended with, NULL: from the newest */
+    size_t after_n;
 };
 enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const struct pag_cert_filter *f,
                            uint32_t limit, struct pag_cert_row **list, size_t *n);
+enum pag_err pag_cert_total(struct pag_db *db, const struct pag_cert_filter *f, uint64_t *total);
 enum pag_err pag_cert_revoked(struct pag_db *db, struct pag_arena *arena, int64_t now_ms,
                               struct pag_cert_row **list, size_t *n);
 enum pag_err pag_cert_revoke(struct pag_db *db, const char *device, int64_t now_ms);
@@ -244,8 +253,17 @@ struct pag_event_cursor {
 };
 enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const struct pag_event_cursor *from,
                              struct pag_event **list, size_t *n);
-enum pag_err pag_event_of_device(struct pag_db *db, struct pag_arena *arena, const char *device,
-                                 uint32_t limit, struct pag_event **list, size_t *n);
+/* Newest first; before: seq that the last page ended with, 0: from the newest. */
+struct pag_event_page {
+    const char *device;
+    int64_t before;
+    uint32_t limit;
+};
+enum pag_err pag_event_of_device(struct pag_db *db, struct pag_arena *arena,
+                                 const struct pag_event_page *page, struct pag_event **list, size_t *n);
+enum pag_err pag_event_total_of_device(struct pag_db *db, const char *device, uint64_t *total);
+/* The place after which the newest limit events of the product ("": of all) come. */
+enum pag_err pag_event_tail(struct pag_db *db, const char *product, uint32_t limit, int64_t *after);
 enum pag_err pag_event_newest(struct pag_db *db, int64_t *seq);
 
 /* ---- counts ---- */

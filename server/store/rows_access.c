@@ -69,7 +69,7 @@ enum pag_err pag_code_list(struct pag_db *db, struct pag_arena *arena, const cha
 {
     struct pag_q q =
         pag_q_of(db, "SELECT " CODE_COLUMNS " FROM enrollment_code WHERE (? = '' OR product_id = ?) "
-                     "ORDER BY created_ms DESC, id LIMIT 1000");
+                     "ORDER BY created_ms DESC, id DESC LIMIT 10000");
     void *items = NULL;
     size_t cap = 0;
     *n = 0;
@@ -212,17 +212,42 @@ static enum pag_err cert_rows(struct pag_q *q, struct pag_arena *arena, struct p
     return pag_q_end(q);
 }
 
+/* Which index serves depends on whether a device is named. */
+static struct pag_q of_filter(struct pag_db *db, const struct pag_cert_filter *f, const char *of_device,
+                              const char *of_all)
+{
+    bool one = f->device[0] != '\0';
+    struct pag_q q = pag_q_of(db, one ? of_device : of_all);
+    if (one) {
+        pag_q_text(&q, f->device);
+    }
+    pag_q_text(&q, f->product);
+    pag_q_text(&q, f->product);
+    return q;
+}
+
+#define CERT_OF_DEVICE " FROM certificate WHERE device_id = ? AND (? = '' OR product_id = ?)"
+#define CERT_OF_ALL    " FROM certificate WHERE (? = '' OR product_id = ?)"
+#define CERT_PAGE                                                                                            \
+    " AND (? = 0 OR (issued_ms, serial) < (SELECT c.issued_ms, c.serial FROM certificate c "                 \
+    "WHERE c.serial = ?)) ORDER BY issued_ms DESC, serial DESC LIMIT ?"
+
 enum pag_err pag_cert_list(struct pag_db *db, struct pag_arena *arena, const struct pag_cert_filter *f,
                            uint32_t limit, struct pag_cert_row **list, size_t *n)
 {
-    struct pag_q q = pag_q_of(db, "SELECT " CERT_COLUMNS " FROM certificate WHERE (? = '' OR device_id = ?) "
-                                  "AND (? = '' OR product_id = ?) ORDER BY issued_ms DESC, serial LIMIT ?");
-    pag_q_text(&q, f->device);
-    pag_q_text(&q, f->device);
-    pag_q_text(&q, f->product);
-    pag_q_text(&q, f->product);
+    struct pag_q q = of_filter(db, f, "SELECT " CERT_COLUMNS CERT_OF_DEVICE CERT_PAGE,
+                               "SELECT " CERT_COLUMNS CERT_OF_ALL CERT_PAGE);
+    pag_q_int(&q, f->after != NULL);
+    pag_q_blob(&q, f->after, f->after_n);
     pag_q_int(&q, limit);
     return cert_rows(&q, arena, list, n);
+}
+
+enum pag_err pag_cert_total(struct pag_db *db, const struct pag_cert_filter *f, uint64_t *total)
+{
+    struct pag_q q = of_filter(db, f, "SELECT COUNT(*)" CERT_OF_DEVICE, "SELECT COUNT(*)" CERT_OF_ALL);
+    *total = pag_q_row(&q) ? (uint64_t)pag_q_get_int(&q) : 0;
+    return pag_q_end(&q);
 }
 
 enum pag_err pag_cert_revoked(struct pag_db *db, struct pag_arena *arena, int64_t now_ms,
@@ -301,7 +326,7 @@ enum pag_err pag_token_row_list(struct pag_db *db, struct pag_arena *arena, stru
                                 size_t *n)
 {
     struct pag_q q = pag_q_of(db, "SELECT " TOKEN_COLUMNS
-                                  " FROM token WHERE revoked_ms = 0 ORDER BY created_ms, id LIMIT 1000");
+                                  " FROM token WHERE revoked_ms = 0 ORDER BY created_ms, id LIMIT 10000");
     void *items = NULL;
     size_t cap = 0;
     *n = 0;
@@ -445,26 +470,50 @@ static enum pag_err event_rows(struct pag_q *q, struct pag_arena *arena, struct 
     return pag_q_end(q);
 }
 
+#define EVENT_COLUMNS "SELECT seq, at_ms, type, product_id, device_id, actor, data FROM event "
+
 enum pag_err pag_event_after(struct pag_db *db, struct pag_arena *arena, const struct pag_event_cursor *from,
                              struct pag_event **list, size_t *n)
 {
-    struct pag_q q = pag_q_of(db, "SELECT seq, at_ms, type, product_id, device_id, actor, data FROM event "
-                                  "WHERE seq > ? AND (? = '' OR product_id = ?) ORDER BY seq LIMIT ?");
+    bool one = from->product[0] != '\0';
+    struct pag_q q = pag_q_of(db, one ? EVENT_COLUMNS "WHERE product_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+                                      : EVENT_COLUMNS "WHERE ? = '' AND seq > ? ORDER BY seq LIMIT ?");
+    pag_q_text(&q, from->product);
     pag_q_int(&q, from->after);
-    pag_q_text(&q, from->product);
-    pag_q_text(&q, from->product);
     pag_q_int(&q, from->limit);
     return event_rows(&q, arena, list, n);
 }
 
-enum pag_err pag_event_of_device(struct pag_db *db, struct pag_arena *arena, const char *device,
-                                 uint32_t limit, struct pag_event **list, size_t *n)
+enum pag_err pag_event_of_device(struct pag_db *db, struct pag_arena *arena,
+                                 const struct pag_event_page *page, struct pag_event **list, size_t *n)
 {
-    struct pag_q q = pag_q_of(db, "SELECT seq, at_ms, type, product_id, device_id, actor, data FROM event "
-                                  "WHERE device_id = ? ORDER BY seq DESC LIMIT ?");
-    pag_q_text(&q, device);
-    pag_q_int(&q, limit);
+    struct pag_q q = pag_q_of(db, EVENT_COLUMNS "WHERE device_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?");
+    pag_q_text(&q, page->device);
+    pag_q_int(&q, page->before > 0 ? page->before : INT64_MAX);
+    pag_q_int(&q, page->limit);
     return event_rows(&q, arena, list, n);
+}
+
+enum pag_err pag_event_total_of_device(struct pag_db *db, const char *device, uint64_t *total)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COUNT(*) FROM event WHERE device_id = ?");
+    pag_q_text(&q, device);
+    *total = pag_q_row(&q) ? (uint64_t)pag_q_get_int(&q) : 0;
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_event_tail(struct pag_db *db, const char *product, uint32_t limit, int64_t *after)
+{
+    bool one = product[0] != '\0';
+    struct pag_q q = pag_q_of(
+        db, one ? "SELECT COALESCE(MIN(seq) - 1, 0) FROM (SELECT seq FROM event WHERE product_id = ? "
+                  "ORDER BY seq DESC LIMIT ?) AS newest"
+                : "SELECT COALESCE(MIN(seq) - 1, 0) FROM (SELECT seq FROM event WHERE ? = '' "
+                  "ORDER BY seq DESC LIMIT ?) AS newest");
+    pag_q_text(&q, product);
+    pag_q_int(&q, limit);
+    *after = pag_q_row(&q) ? pag_q_get_int(&q) : 0;
+    return pag_q_end(&q);
 }
 
 enum pag_err pag_event_newest(struct pag_db *db, int64_t *seq)

@@ -254,16 +254,19 @@ enum pag_err pag_command_update(struct pag_db *db, const struct pag_command *c)
     return pag_q_run_one(&q);
 }
 
-enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const char *device, uint32_t limit,
+enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const struct pag_command_filter *f,
                               struct pag_command **list, size_t *n)
 {
-    struct pag_q q = pag_q_of(db, "SELECT " COMMAND_COLUMNS " FROM command WHERE device_id = ? "
-                                  "ORDER BY created_ms DESC, id DESC LIMIT ?");
+    struct pag_q q = pag_q_of(db, "SELECT " COMMAND_COLUMNS " FROM command WHERE device_id = ? AND (? = 0 OR "
+                                  "(created_ms, id) < (SELECT c.created_ms, c.id FROM command c "
+                                  "WHERE c.id = ?)) ORDER BY created_ms DESC, id DESC LIMIT ?");
     void *items = NULL;
     size_t cap = 0;
     *n = 0;
-    pag_q_text(&q, device);
-    pag_q_int(&q, limit);
+    pag_q_text(&q, f->device);
+    pag_q_int(&q, f->after);
+    pag_q_int(&q, f->after);
+    pag_q_int(&q, f->limit);
     while (pag_q_row(&q)) {
         struct pag_command *c = pag_list_grow(arena, &items, n, &cap, sizeof *c);
         if (c == NULL) {
@@ -273,6 +276,14 @@ enum pag_err pag_command_list(struct pag_db *db, struct pag_arena *arena, const 
         command_read(&q, arena, c);
     }
     *list = items;
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_command_total(struct pag_db *db, const char *device, uint64_t *total)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COUNT(*) FROM command WHERE device_id = ?");
+    pag_q_text(&q, device);
+    *total = pag_q_row(&q) ? (uint64_t)pag_q_get_int(&q) : 0;
     return pag_q_end(&q);
 }
 

@@ -450,7 +450,9 @@ static void command_comes_with_the_next_check_and_its_result_is_kept(void **stat
     assert_int_equal(fixture_wait(&w->f), PAG_OK);
     struct pag_command *list = NULL;
     size_t n = 0;
-    assert_int_equal(pag_app_commands(fixture_call(&w->f), id, 10, &list, &n), PAG_OK);
+    assert_int_equal(pag_app_commands(fixture_call(&w->f), &(struct pag_command_query){ .device = id }, &list,
+                                      &n, &(uint64_t){ 0 }),
+                     PAG_OK);
     assert_int_equal(list[0].state, PAG_COMMAND_DONE);
     assert_string_equal(list[0].result, "ok");
 }

@@ -333,7 +333,9 @@ static bool is_queued(struct world *w)
 {
     struct pag_command *list = NULL;
     size_t n = 0;
-    assert_int_equal(pag_app_commands(fixture_call(&w->f), mac, 100, &list, &n), PAG_OK);
+    assert_int_equal(pag_app_commands(fixture_call(&w->f), &(struct pag_command_query){ .device = mac },
+                                      &list, &n, &(uint64_t){ 0 }),
+                     PAG_OK);
     assert_int_equal(row_of(w).device.commands_queued, n);
     return n > 0;
 }

@@ -20,7 +20,11 @@ static json_t *render_key(const struct pag_public_key *k)
 static void keys(struct pag_rest *r)
 {
     struct pag_public_key *key = NULL;
+    struct pag_rest_page page;
     size_t n = 0;
+    if (!pag_rest_page_begin(r, false, &page)) {
+        return;
+    }
     enum pag_err err = pag_app_keys(&r->call, &key, &n);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
@@ -28,9 +32,11 @@ static void keys(struct pag_rest *r)
     }
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(items, render_key(&key[i]));
+        if (pag_rest_page_takes(&page, pag_rest_position(r, key[i].created_ms, key[i].id))) {
+            (void)json_array_append_new(items, render_key(&key[i]));
+        }
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
 }
 
 static void finish_key(struct pag_rest *r)
@@ -82,7 +88,11 @@ static const char *product_name(struct pag_rest *r, const char *hex)
 static void tokens(struct pag_rest *r)
 {
     struct pag_access_token *token = NULL;
+    struct pag_rest_page page;
     size_t n = 0;
+    if (!pag_rest_page_begin(r, false, &page)) {
+        return;
+    }
     enum pag_err err = pag_app_tokens(&r->call, &token, &n);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
@@ -90,10 +100,12 @@ static void tokens(struct pag_rest *r)
     }
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(
-            items, pag_render_access_token(&token[i], product_name(r, token[i].product), NULL));
+        if (pag_rest_page_takes(&page, pag_rest_position(r, token[i].created_ms, token[i].id))) {
+            (void)json_array_append_new(
+                items, pag_render_access_token(&token[i], product_name(r, token[i].product), NULL));
+        }
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
 }
 
 static void finish_token(struct pag_rest *r)
@@ -159,7 +171,28 @@ static void token_delete(struct pag_rest *r)
     }
 }
 
+/* ---- the audit chain ---- */
+
+static void finish_audit(struct pag_rest *r)
+{
+    const struct pag_audit_state *state = r->out;
+    json_t *o = json_object();
+    (void)json_object_set_new(o, "intact", json_boolean(state->intact));
+    (void)json_object_set_new(o, "seq", json_integer(state->seq));
+    pag_rest_json(r, 200, o);
+}
+
+static void audit_verify(struct pag_rest *r)
+{
+    struct pag_audit_state *out = pag_rest_alloc(r, sizeof *out);
+    if (out != NULL) {
+        pag_rest_finish_with(r, out, finish_audit);
+        pag_app_audit_verify(&r->call, out);
+    }
+}
+
 const struct pag_rest_route pag_rest_admin_routes[] = {
+    { PAG_HTTP_GET, PAG_ROLE_ADMIN, "/audit/verify", audit_verify, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/keys", keys, PAG_REST_NONE, false },
     { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/keys", key_post, PAG_REST_JSON, false },
     { PAG_HTTP_GET, PAG_ROLE_ADMIN, "/tokens", tokens, PAG_REST_NONE, false },

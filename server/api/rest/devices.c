@@ -103,16 +103,40 @@ static void finish_row(struct pag_rest *r)
     pag_rest_json(r, 200, render_row(r->out));
 }
 
+/* limit= and cursor= of a list whose positions are numbers; *limit 0 after a reply. */
+static void numbered(struct pag_rest *r, uint32_t *limit, uint64_t *after)
+{
+    const char *text = NULL;
+    *after = 0;
+    *limit = pag_rest_limit(r, 100);
+    if (*limit > 0 && (!pag_rest_cursor(r, "", &text) ||
+                       (text != NULL && pag_parse_u64(pag_span_str(text), after) != PAG_OK))) {
+        *limit = 0;
+    }
+}
+
+static const char *number_next(struct pag_rest *r, bool full, uint64_t last)
+{
+    return full ? pag_rest_cursor_next(r, "",
+                                       pag_arena_printf(r->req->arena, "%llu", (unsigned long long)last))
+                : NULL;
+}
+
 static void history(struct pag_rest *r)
 {
     struct pag_event *event = NULL;
     size_t n = 0;
-    const char *id = pag_rest_param(r, 0);
-    uint32_t limit = id != NULL ? pag_rest_limit(r, 100) : 0;
-    if (limit == 0) {
+    uint64_t before = 0;
+    uint64_t total = 0;
+    struct pag_history_query q = { .device = pag_rest_param(r, 0) };
+    if (q.device != NULL) {
+        numbered(r, &q.limit, &before);
+    }
+    if (q.limit == 0) {
         return;
     }
-    enum pag_err err = pag_app_device_history(&r->call, id, limit, &event, &n);
+    q.before = (int64_t)before;
+    enum pag_err err = pag_app_device_history(&r->call, &q, &event, &n, &total);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
         return;
@@ -121,7 +145,8 @@ static void history(struct pag_rest *r)
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(items, pag_render_event(&event[i], NULL));
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    const char *next = number_next(r, n == q.limit, n > 0 ? (uint64_t)event[n - 1].seq : 0);
+    pag_rest_json(r, 200, pag_render_list(items, next, total));
 }
 
 static void data(struct pag_rest *r)
@@ -280,12 +305,17 @@ static void commands(struct pag_rest *r)
 {
     struct pag_command *command = NULL;
     size_t n = 0;
-    const char *id = pag_rest_param(r, 0);
-    uint32_t limit = id != NULL ? pag_rest_limit(r, 100) : 0;
-    if (limit == 0) {
+    uint64_t after = 0;
+    uint64_t total = 0;
+    struct pag_command_query q = { .device = pag_rest_param(r, 0) };
+    if (q.device != NULL) {
+        numbered(r, &q.limit, &after);
+    }
+    if (q.limit == 0) {
         return;
     }
-    enum pag_err err = pag_app_commands(&r->call, id, limit, &command, &n);
+    q.after = (uint32_t)after;
+    enum pag_err err = pag_app_commands(&r->call, &q, &command, &n, &total);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
         return;
@@ -294,7 +324,8 @@ static void commands(struct pag_rest *r)
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(items, pag_render_command(&command[i], pag_rest_now_ms(r)));
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    const char *next = number_next(r, n == q.limit, n > 0 ? command[n - 1].id : 0);
+    pag_rest_json(r, 200, pag_render_list(items, next, total));
 }
 
 const struct pag_rest_route pag_rest_device_routes[] = {

@@ -60,7 +60,11 @@ static void code_post(struct pag_rest *r)
 static void codes(struct pag_rest *r)
 {
     struct pag_claim_code *code = NULL;
+    struct pag_rest_page page;
     size_t n = 0;
+    if (!pag_rest_page_begin(r, true, &page)) {
+        return;
+    }
     enum pag_err err = pag_app_codes(&r->call, &code, &n);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
@@ -68,10 +72,12 @@ static void codes(struct pag_rest *r)
     }
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(items,
-                                    pag_render_claim(&code[i], product_name(r, code[i].product), NULL));
+        if (pag_rest_page_takes(&page, pag_rest_position(r, code[i].created_ms, code[i].id))) {
+            (void)json_array_append_new(items,
+                                        pag_render_claim(&code[i], product_name(r, code[i].product), NULL));
+        }
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
 }
 
 static void finish_empty(struct pag_rest *r)
@@ -208,30 +214,32 @@ static void issue(struct pag_rest *r)
 
 static void certificates(struct pag_rest *r)
 {
-    struct pag_certificate *c = NULL;
-    size_t n = 0;
-    uint32_t limit = pag_rest_limit(r, 100);
-    if (limit == 0) {
+    struct pag_certificate_list list;
+    struct pag_certificate_query q = { .device = pag_rest_query(r, "device"),
+                                       .limit = pag_rest_limit(r, 100) };
+    const char *bound = q.device != NULL ? q.device : "";
+    if (q.limit == 0 || !pag_rest_cursor(r, bound, &q.after)) {
         return;
     }
-    enum pag_err err = pag_app_certificates(&r->call, pag_rest_query(r, "device"), limit, &c, &n);
+    enum pag_err err = pag_app_certificates(&r->call, &q, &list);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
         return;
     }
     json_t *items = json_array();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < list.n; i++) {
+        const struct pag_certificate *c = &list.item[i];
         json_t *o = json_object();
-        put(o, "serial", pag_json_hex(pag_span_of(c[i].serial, c[i].serial_n)));
-        put(o, "device", pag_json_str(c[i].device));
-        put(o, "fingerprint", pag_json_hex(pag_span_of(c[i].fingerprint, sizeof c[i].fingerprint)));
-        put(o, "not_before", pag_json_time((uint64_t)c[i].not_before_ms));
-        put(o, "not_after", pag_json_time((uint64_t)c[i].not_after_ms));
-        put(o, "issued_at", pag_json_time((uint64_t)c[i].issued_ms));
-        put(o, "revoked_at", pag_json_time((uint64_t)c[i].revoked_ms));
+        put(o, "serial", pag_json_hex(pag_span_of(c->serial, c->serial_n)));
+        put(o, "device", pag_json_str(c->device));
+        put(o, "fingerprint", pag_json_hex(pag_span_of(c->fingerprint, sizeof c->fingerprint)));
+        put(o, "not_before", pag_json_time((uint64_t)c->not_before_ms));
+        put(o, "not_after", pag_json_time((uint64_t)c->not_after_ms));
+        put(o, "issued_at", pag_json_time((uint64_t)c->issued_ms));
+        put(o, "revoked_at", pag_json_time((uint64_t)c->revoked_ms));
         (void)json_array_append_new(items, o);
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_cursor_next(r, bound, list.next), list.total));
 }
 
 static void freshness_key(struct pag_rest *r)

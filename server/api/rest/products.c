@@ -10,7 +10,11 @@
 static void list(struct pag_rest *r)
 {
     struct pag_product *product = NULL;
+    struct pag_rest_page page;
     size_t n = 0;
+    if (!pag_rest_page_begin(r, false, &page)) {
+        return;
+    }
     enum pag_err err = pag_app_products(&r->call, &product, &n);
     if (err != PAG_OK) {
         pag_rest_refuse(r, err);
@@ -18,9 +22,11 @@ static void list(struct pag_rest *r)
     }
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(items, pag_render_product(&product[i]));
+        if (pag_rest_page_takes(&page, product[i].name)) {
+            (void)json_array_append_new(items, pag_render_product(&product[i]));
+        }
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
 }
 
 static void show(struct pag_rest *r)
@@ -229,8 +235,9 @@ static void trust_list(struct pag_rest *r)
 {
     struct pag_trust_row *row = NULL;
     size_t n = 0;
+    struct pag_rest_page page;
     const char *name = pag_rest_param(r, 0);
-    if (name == NULL) {
+    if (name == NULL || !pag_rest_page_begin(r, false, &page)) {
         return;
     }
     enum pag_err err = pag_app_trust_list(&r->call, name, &row, &n);
@@ -240,9 +247,11 @@ static void trust_list(struct pag_rest *r)
     }
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(items, render_trust(&row[i]));
+        if (pag_rest_page_takes(&page, pag_rest_position(r, row[i].version, ""))) {
+            (void)json_array_append_new(items, render_trust(&row[i]));
+        }
     }
-    pag_rest_json(r, 200, pag_render_list(items, NULL, n));
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
 }
 
 static bool version_read(struct pag_rest *r, uint32_t *version)

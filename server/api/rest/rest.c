@@ -88,6 +88,37 @@ const char *pag_rest_cursor_next(struct pag_rest *r, const char *query, const ch
                                               pag_span_str(position));
 }
 
+bool pag_rest_page_begin(struct pag_rest *r, bool falling, struct pag_rest_page *page)
+{
+    *page = (struct pag_rest_page){ .falling = falling, .room = pag_rest_limit(r, 100) };
+    return page->room > 0 && pag_rest_cursor(r, "", &page->after);
+}
+
+bool pag_rest_page_takes(struct pag_rest_page *page, const char *position)
+{
+    int order = page->after == NULL ? 1 : strcmp(position != NULL ? position : "", page->after);
+    if (page->after != NULL && (page->falling ? order >= 0 : order <= 0)) {
+        return false;
+    }
+    page->more = page->room == 0;
+    if (page->more) {
+        return false;
+    }
+    page->room--;
+    page->last = position;
+    return true;
+}
+
+const char *pag_rest_page_next(struct pag_rest *r, const struct pag_rest_page *page)
+{
+    return page->more ? pag_rest_cursor_next(r, "", page->last) : NULL;
+}
+
+const char *pag_rest_position(struct pag_rest *r, int64_t ms, const char *id)
+{
+    return pag_arena_printf(r->req->arena, "%020lld %s", (long long)ms, id);
+}
+
 bool pag_rest_fields(struct pag_rest *r, const struct pag_json_field *field, size_t n)
 {
     struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };

@@ -55,6 +55,21 @@ uint32_t pag_rest_limit(struct pag_rest *r, uint32_t absent);
  * query: what the cursor is bound to besides the path. */
 bool pag_rest_cursor(struct pag_rest *r, const char *query, const char **after);
 const char *pag_rest_cursor_next(struct pag_rest *r, const char *query, const char *position);
+/*
+ * For lists that are read whole: begin, ask takes for each item in order of position (a text of the arena
+ * that sorts as the list does; falling: newest first), then next for next_cursor.
+ */
+struct pag_rest_page {
+    const char *after, *last;
+    uint32_t room;
+    bool falling, more;
+};
+/* limit= and cursor=; replies and returns false when they are wrong. */
+bool pag_rest_page_begin(struct pag_rest *r, bool falling, struct pag_rest_page *page);
+bool pag_rest_page_takes(struct pag_rest_page *page, const char *position);
+const char *pag_rest_page_next(struct pag_rest *r, const struct pag_rest_page *page);
+/* A position by time, then id. */
+const char *pag_rest_position(struct pag_rest *r, int64_t ms, const char *id);
 /* Members of the body; replies 422 and returns false. */
 bool pag_rest_fields(struct pag_rest *r, const struct pag_json_field *field, size_t n);
 /* A text member in the arena, NULL when absent or null. */

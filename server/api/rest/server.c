@@ -169,12 +169,11 @@ static bool events_after(struct pag_rest *r, uint32_t limit, int64_t *after)
     const char *text = pag_rest_query(r, "after");
     uint64_t v = 0;
     if (text == NULL) {
-        int64_t newest = 0;
-        if (pag_app_events_newest(&r->call, &newest) != PAG_OK) {
-            newest = 0;
+        enum pag_err err = pag_app_events_tail(&r->call, limit, after);
+        if (err != PAG_OK) {
+            pag_rest_refuse(r, err);
         }
-        *after = newest > (int64_t)limit ? newest - (int64_t)limit : 0;
-        return true;
+        return err == PAG_OK;
     }
     if (pag_parse_u64(pag_span_str(text), &v) != PAG_OK || v > INT64_MAX) {
         pag_rest_problem(r, PAG_PROBLEM_INVALID_FIELD, "after must be the seq of an event.");
