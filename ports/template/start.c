@@ -9,38 +9,41 @@
 #include "core/mem.h"
 #include "ports/template/template_port.h"
 
-void start(void);
+void start(void); /* NOLINT(readability-identifier-naming): the linker's word for it */
 
-void *memcpy(void *to, const void *from, size_t n)
+void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {
-    uint8_t *out = to;
-    const uint8_t *in = from;
+    uint8_t *out = dst;
+    const uint8_t *in = src;
     while (n-- > 0) {
         *out++ = *in++;
     }
-    return to;
+    return dst;
 }
 
-void *memmove(void *to, const void *from, size_t n)
+void *memmove(void *dst, const void *src, size_t n)
 {
-    uint8_t *out = to;
-    const uint8_t *in = from;
+    uint8_t *out = dst;
+    const uint8_t *in = src;
     if ((uintptr_t)out <= (uintptr_t)in) {
-        return memcpy(to, from, n);
+        while (n-- > 0) {
+            *out++ = *in++;
+        }
+        return dst;
     }
     while (n-- > 0) {
         out[n] = in[n];
     }
-    return to;
+    return dst;
 }
 
-void *memset(void *to, int c, size_t n)
+void *memset(void *dst, int c, size_t n)
 {
-    uint8_t *out = to;
+    uint8_t *out = dst;
     while (n-- > 0) {
         *out++ = (uint8_t)c;
     }
-    return to;
+    return dst;
 }
 
 int memcmp(const void *a, const void *b, size_t n)
