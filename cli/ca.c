@@ -8,7 +8,7 @@
 
 enum { CSR_MAX = 16384 };
 
-int pag_cmd_output(struct pag_cli *cli, struct pag_span data)
+static int output(struct pag_cli *cli, struct pag_span data, uint32_t mode)
 {
     const char *file = pag_opt(cli, "output");
     struct pag_fail why = { PAG_OK, "", 0 };
@@ -16,11 +16,21 @@ int pag_cmd_output(struct pag_cli *cli, struct pag_span data)
         (void)fwrite(data.p, 1, data.n, stdout);
         return PAG_EXIT_OK;
     }
-    if (pag_fs_write(file, data, 0644, &why) != PAG_OK) {
+    if (pag_fs_write(file, data, mode, &why) != PAG_OK) {
         return pag_cli_fail_file(cli, PAG_EXIT_FAILED, file, &why);
     }
     pag_cli_say(cli, "%s: %zu bytes\n", file, data.n);
     return PAG_EXIT_OK;
+}
+
+int pag_cmd_output(struct pag_cli *cli, struct pag_span data)
+{
+    return output(cli, data, 0644);
+}
+
+int pag_cmd_output_secret(struct pag_cli *cli, struct pag_span data)
+{
+    return output(cli, data, 0600);
 }
 
 static const struct pag_column columns[] = {

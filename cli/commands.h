@@ -10,6 +10,8 @@ extern const struct pag_column pag_event_columns[];
 
 /* Writes data to the file of -o/--output, or to stdout without one; says where. */
 int pag_cmd_output(struct pag_cli *cli, struct pag_span data);
+/* The same, and the file is the user's alone. */
+int pag_cmd_output_secret(struct pag_cli *cli, struct pag_span data);
 
 int pag_cmd_login(struct pag_cli *cli);
 int pag_cmd_logout(struct pag_cli *cli);
@@ -45,9 +47,6 @@ int pag_cmd_product_list(struct pag_cli *cli);
 int pag_cmd_product_show(struct pag_cli *cli);
 int pag_cmd_product_create(struct pag_cli *cli);
 int pag_cmd_product_set(struct pag_cli *cli);
-int pag_cmd_product_mount_list(struct pag_cli *cli);
-int pag_cmd_product_mount_add(struct pag_cli *cli);
-int pag_cmd_product_mount_rm(struct pag_cli *cli);
 int pag_cmd_product_mount_list(struct pag_cli *cli);
 int pag_cmd_product_mount_add(struct pag_cli *cli);
 int pag_cmd_product_mount_rm(struct pag_cli *cli);

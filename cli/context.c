@@ -94,8 +94,9 @@ int pag_cmd_context_add(struct pag_cli *cli)
                             PAG_CONTEXTS_MAX);
     }
     c->server = server;
-    c->ca = pag_opt(cli, "ca") != NULL ? pag_opt(cli, "ca") : c->ca;
-    c->token_file = pag_opt(cli, "token-file") != NULL ? pag_opt(cli, "token-file") : c->token_file;
+    c->ca = pag_opt(cli, "ca") != NULL ? pag_conf_file(cli, pag_opt(cli, "ca")) : c->ca;
+    c->token_file =
+        pag_opt(cli, "token-file") != NULL ? pag_conf_file(cli, pag_opt(cli, "token-file")) : c->token_file;
     c->token_command =
         pag_opt(cli, "token-command") != NULL ? pag_opt(cli, "token-command") : c->token_command;
     if (all->current[0] == 0) {

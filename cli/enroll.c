@@ -251,7 +251,7 @@ int pag_cmd_device_config(struct pag_cli *cli)
         rc = claim_line(cli, &text);
     }
     if (rc == PAG_EXIT_OK) {
-        rc = pag_cmd_output(cli, pag_span_str(text));
+        rc = pag_cmd_output_secret(cli, pag_span_str(text));
     }
     if (rc == PAG_EXIT_OK && pag_opt(cli, "mac") == NULL) {
         pag_cli_say(cli, "add a line mac= for each device, or give --mac: without one it cannot enrol\n");

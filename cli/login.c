@@ -266,7 +266,7 @@ static int set_server(struct pag_cli *cli)
         return rc == PAG_EXIT_OK ? pag_conf_need_server(cli) : rc;
     }
     cli->set.server = pag_conf_url(cli, url);
-    cli->set.ca = pag_opt(cli, "ca") != NULL ? pag_opt(cli, "ca") : getenv("PAGURUS_CA");
+    cli->set.ca = pag_conf_file(cli, pag_opt(cli, "ca") != NULL ? pag_opt(cli, "ca") : getenv("PAGURUS_CA"));
     cli->set_loaded = true;
     if (cli->set.server == NULL) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE,

@@ -217,6 +217,15 @@ static bool loopback(const char *host)
     return false;
 }
 
+const char *pag_conf_file(struct pag_cli *cli, const char *file)
+{
+    char here[4096];
+    if (file == NULL || file[0] == '/' || getcwd(here, sizeof here) == NULL) {
+        return file;
+    }
+    return pag_cli_text(cli, "%s/%s", here, file);
+}
+
 const char *pag_conf_url(struct pag_cli *cli, const char *text)
 {
     bool tls = strncmp(text, "https://", 8) == 0;

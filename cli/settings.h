@@ -48,6 +48,9 @@ int pag_conf_token(struct pag_cli *cli);
 /* Flag, or the default that .pagurus.ini sets for it (product, channel, sign); NULL when neither. */
 const char *pag_conf_default(struct pag_cli *cli, const char *flag);
 
+/* A file's path from the root folder on, so that it can be remembered; NULL passes. */
+const char *pag_conf_file(struct pag_cli *cli, const char *file);
+
 /* https://…, or http:// to this machine itself; the slash at the end is dropped. NULL: not such a URL. */
 const char *pag_conf_url(struct pag_cli *cli, const char *text);
 

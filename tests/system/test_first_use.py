@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import BUILD
+from conftest import BUILD, ROOT
 from fake_rest import TOKEN, make_certificates
 from test_cli import cli, device, fake, firmware, product_of, signed_in  # noqa: F401 (fixtures)
 
@@ -51,6 +51,7 @@ def test_device_config_without_a_mac_says_that_the_line_is_to_be_added(ready, fa
     assert "mac=" in done.stderr and "--mac" in done.stderr
     text = (ready.home / "device.conf").read_text()
     assert "mac" not in values_of(text) and "# mac=" in text
+    assert (ready.home / "device.conf").stat().st_mode & 0o777 == 0o600  # the claim in it is a secret
     assert "twelve hex digits" in ready("enroll", "device-config", "-p", "meter", "--mac", "84f3", want=2).stderr
     assert not any(method == "POST" and b"84f3\"" in body for method, _, _, body in fake.calls)
 
@@ -200,6 +201,15 @@ def test_login_names_what_is_wrong_with_a_ca_file(cli, fake, tmp_path):  # noqa:
     assert "is not for the name localhost" in said and "server.names" in said
 
 
+def test_a_ca_file_is_remembered_with_its_whole_path(cli, fake, tmp_path):  # noqa: F811
+    (cli.home / "root.pem").write_bytes(fake.root_pem)
+    cli("login", fake.url, "--token-stdin", "--ca", "root.pem", "--name", "lab", stdin=TOKEN + "\n")
+    cli("context", "add", "other", fake.url, "--ca", "root.pem", "--token-file", cli.home / "cfg/pagurus/tokens/lab")
+    cli.cwd = tmp_path
+    cli("whoami")
+    cli("whoami", "--context", "other")
+
+
 def test_a_ca_file_that_is_none_is_named_by_every_command(signed_in, tmp_path):  # noqa: F811
     (tmp_path / "note.txt").write_text("x")
     assert "holds no PEM certificate" in signed_in("whoami", "--ca", tmp_path / "note.txt", want=2).stderr
@@ -344,6 +354,35 @@ def test_a_loader_that_waits_for_a_mended_configuration_is_stopped_at_once(bench
     wait_for(lambda: log.read_text().count("mend it") >= 2)
     process.terminate()
     assert process.wait(10) == 0
+
+
+def test_the_page_on_the_posix_device_is_true_to_the_letter(cli, server_mqtt):  # noqa: F811
+    page = (ROOT / "docs" / "porting" / "posix.md").read_text()
+    commands = [line for block in page.split("```")[1::2] for line in block.strip().splitlines()]
+    assert len(commands) >= 12
+    cli("login", f"https://127.0.0.1:{server_mqtt.ports['console']}", "--ca", server_mqtt.data / "ca" / "root.pem",
+        "--token-stdin", stdin=server_mqtt.token + "\n")
+    (cli.home / "build").mkdir()
+    (cli.home / "build" / "release").symlink_to(BUILD)
+    env = {**cli.env, "PATH": f"{BUILD}:{os.environ['PATH']}"}
+    device = None
+    try:
+        for command in commands:
+            if command.startswith(("cmake ", "export ")):  # the tests' own build stands in for it
+                continue
+            if command == "pagurus-posix-loader ./meter":
+                device = subprocess.Popen(command.split(), cwd=cli.home, env=env, stderr=open(cli.home / "log", "wb"))
+                wait_for(lambda: "mqtt.up" in (cli.home / "log").read_text())
+                continue
+            command += " --no-passphrase" if "key generate" in command else ""
+            done = subprocess.run(command, shell=True, cwd=cli.home, env=env, capture_output=True, text=True, timeout=120,
+                                  check=False)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert cli.json("device", "show", "84f3eb000001")["running"]["version"] == "1.1.0"
+    finally:
+        if device is not None:
+            device.terminate()
+            device.wait(10)
 
 
 def wait_for(check, wait_s=40):
