@@ -120,6 +120,32 @@ static void bind_facts(struct pag_q *q, const struct pag_facts *f, const uint8_t
                f->last_failed.source != PAG_ABSENT ? sizeof f->last_failed.value : 0);
 }
 
+/* What inserting and updating have in common, in the order of DEVICE_COLUMNS. */
+static void bind_is(struct pag_q *q, const struct pag_device *d, const uint8_t sources[FACTS])
+{
+    pag_q_text(q, d->product);
+    pag_q_text(q, d->name);
+    pag_q_text(q, d->mac);
+    pag_q_int(q, d->protocol);
+    pag_q_int(q, d->proof);
+    bind_facts(q, &d->facts, sources);
+    pag_q_int(q, d->running_since_ms);
+    pag_q_int(q, d->state);
+    pag_q_text(q, d->why);
+    pag_q_int(q, d->online);
+    pag_q_int(q, d->online_ms);
+}
+
+static void bind_holds(struct pag_q *q, const struct pag_device *d)
+{
+    pag_q_blob(q, d->cert_serial, d->cert_serial_n);
+    pag_q_int(q, d->cert_not_after_ms);
+    pag_q_int(q, d->revoked_ms);
+    pag_q_int(q, d->open_action);
+    pag_q_int(q, d->commands_queued);
+    pag_q_int(q, d->images_held);
+}
+
 enum pag_err pag_device_insert(struct pag_db *db, const struct pag_device *d)
 {
     uint8_t sources[FACTS];
@@ -129,29 +155,14 @@ enum pag_err pag_device_insert(struct pag_db *db, const struct pag_device *d)
                      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     sources_of(&d->facts, sources);
     pag_q_text(&q, d->id);
-    pag_q_text(&q, d->product);
-    pag_q_text(&q, d->name);
-    pag_q_text(&q, d->mac);
-    pag_q_int(&q, d->protocol);
-    pag_q_int(&q, d->proof);
-    bind_facts(&q, &d->facts, sources);
-    pag_q_int(&q, d->running_since_ms);
-    pag_q_int(&q, d->state);
-    pag_q_text(&q, d->why);
-    pag_q_int(&q, d->online);
-    pag_q_int(&q, d->online_ms);
+    bind_is(&q, d, sources);
     pag_q_int(&q, d->created_ms);
     pag_q_int(&q, d->enrolled_ms);
     pag_q_int(&q, d->last_seen_ms);
     pag_q_int(&q, d->last_poll_ms);
     pag_q_text(&q, d->pin);
     pag_q_text(&q, d->tags);
-    pag_q_blob(&q, d->cert_serial, d->cert_serial_n);
-    pag_q_int(&q, d->cert_not_after_ms);
-    pag_q_int(&q, d->revoked_ms);
-    pag_q_int(&q, d->open_action);
-    pag_q_int(&q, d->commands_queued);
-    pag_q_int(&q, d->images_held);
+    bind_holds(&q, d);
     pag_q_int(&q, d->revision);
     pag_q_blob(&q, d->verify_key, d->has_verify_key ? sizeof d->verify_key : 0);
     return pag_q_run(&q, NULL);
@@ -183,27 +194,12 @@ enum pag_err pag_device_update(struct pag_db *db, struct pag_device *d)
             "revision = revision + 1 "
             "WHERE id = ? AND revision = ?");
     sources_of(&d->facts, sources);
-    pag_q_text(&q, d->product);
-    pag_q_text(&q, d->name);
-    pag_q_text(&q, d->mac);
-    pag_q_int(&q, d->protocol);
-    pag_q_int(&q, d->proof);
-    bind_facts(&q, &d->facts, sources);
-    pag_q_int(&q, d->running_since_ms);
-    pag_q_int(&q, d->state);
-    pag_q_text(&q, d->why);
-    pag_q_int(&q, d->online);
-    pag_q_int(&q, d->online_ms);
+    bind_is(&q, d, sources);
     pag_q_int(&q, d->enrolled_ms);
     pag_q_text(&q, d->pin);
     pag_q_int(&q, d->tags != NULL); /* tags were read */
     pag_q_text(&q, d->tags);
-    pag_q_blob(&q, d->cert_serial, d->cert_serial_n);
-    pag_q_int(&q, d->cert_not_after_ms);
-    pag_q_int(&q, d->revoked_ms);
-    pag_q_int(&q, d->open_action);
-    pag_q_int(&q, d->commands_queued);
-    pag_q_int(&q, d->images_held);
+    bind_holds(&q, d);
     pag_q_blob(&q, d->verify_key, d->has_verify_key ? sizeof d->verify_key : 0);
     pag_q_text(&q, d->id);
     pag_q_int(&q, d->revision);

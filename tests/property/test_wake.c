@@ -24,22 +24,6 @@ static uint64_t system_now(void *ctx)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static int begin(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fixture_begin(f);
-    fixture_product(f, PAG_LEGACY_NONE);
-    *state = f;
-    return 0;
-}
-
-static int end(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- many write, one reads ---- */
 
 struct reader {
@@ -291,7 +275,7 @@ static void answers_come_on_the_loop_that_asked_also_after_conflicts(void **stat
     assert_true(row.device.revision + busy + ASKERS >= ASKERS * ASKS / 2);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

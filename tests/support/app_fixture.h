@@ -247,4 +247,21 @@ static inline void fixture_release(struct fixture *f, const char *version, uint8
     assert_int_equal(fixture_publish(f, id), PAG_OK);
 }
 
+/* For cmocka: a fixture with the product "meter", whose devices need no certificate. */
+static inline int fixture_set_up(void **state)
+{
+    struct fixture *f = malloc(sizeof *f);
+    fixture_begin(f);
+    fixture_product(f, PAG_LEGACY_NONE);
+    *state = f;
+    return 0;
+}
+
+static inline int fixture_tear_down(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
 #endif

@@ -4,22 +4,6 @@
 
 static const char mac[] = "aabbccddeeff";
 
-static int begin(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fixture_begin(f);
-    fixture_product(f, PAG_LEGACY_NONE);
-    *state = f;
-    return 0;
-}
-
-static int end(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static struct pag_check_in ask(const char *version, const uint8_t *md5)
 {
     struct pag_check_in in = { .protocol = PAG_PROTOCOL_HTTP_UPDATE,
@@ -487,7 +471,7 @@ static void last_seen_is_on_disk_after_a_while(void **state)
     assert_int_equal(device(f).last_poll_ms, wanted);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

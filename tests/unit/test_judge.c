@@ -3,22 +3,6 @@
 #include "server/app/sweep.h"
 #include "tests/support/app_fixture.h"
 
-static int begin(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fixture_begin(f);
-    fixture_product(f, PAG_LEGACY_NONE);
-    *state = f;
-    return 0;
-}
-
-static int end(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static struct pag_check_in ask(const char *mac, const char *version, const uint8_t md5[16])
 {
     struct pag_check_in in = { .protocol = PAG_PROTOCOL_HTTP_UPDATE,
@@ -361,7 +345,7 @@ static void check_in_decided_before_a_publish_is_decided_again(void **state)
     assert_int_equal(listed(f, "update_offered"), 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

@@ -4,22 +4,6 @@
 
 static uint8_t file[FIXTURE_IMAGE_MAX];
 
-static int begin(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fixture_begin(f);
-    fixture_product(f, PAG_LEGACY_NONE);
-    *state = f;
-    return 0;
-}
-
-static int end(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static enum pag_err upload(struct fixture *f, struct pag_span content)
 {
     char id[PAG_ID_TEXT];
@@ -228,7 +212,7 @@ static void private_key_is_not_stored(void **state)
     assert_int_equal(n, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {
