@@ -37,8 +37,8 @@ static int lock_up(struct pag_daemon *d)
                              "pagurusd (process %d) already uses %s", holder, d->paths.data);
     }
     return err == PAG_OK ? 0
-                         : pag_say_error(PAG_EXIT_FAILED, "Is the folder yours and writable?", "%s: %s",
-                                         d->paths.data, what_of(&why, err));
+                         : pag_say_error(PAG_EXIT_FAILED, pag_say_room(why.detail), "%s: %s: %s",
+                                         d->paths.data, what_of(&why, err), strerror((int)why.detail));
 }
 
 static void raise_file_limit(struct pag_daemon *d)
@@ -66,15 +66,16 @@ static int log_up(struct pag_daemon *d)
 
 static int keys_up(struct pag_daemon *d)
 {
+    static const char key_lost[] = "Put it back from a backup (mode 0600): nothing else can take its place.";
     struct pag_fail why = { .code = PAG_OK };
     struct pag_buf pem = { NULL, 0, 0 };
     enum pag_err err = pag_ca_load(d->paths.device_ca_pem, d->paths.device_ca_key, NULL, &d->device_ca, &why);
     if (err != PAG_OK) {
-        return pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", d->paths.device_ca_key, what_of(&why, err));
+        return pag_say_error(PAG_EXIT_FAILED, key_lost, "%s: %s", d->paths.device_ca_key, what_of(&why, err));
     }
     err = pag_x509_key_load(d->paths.freshness_key, NULL, &d->freshness, &why);
     if (err != PAG_OK) {
-        return pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", d->paths.freshness_key, what_of(&why, err));
+        return pag_say_error(PAG_EXIT_FAILED, key_lost, "%s: %s", d->paths.freshness_key, what_of(&why, err));
     }
     uint8_t spki[PAG_P256_SPKI_BYTES];
     if (pag_crypto_spki(d->freshness, spki) == PAG_OK) {
@@ -99,14 +100,7 @@ static int store_up(struct pag_daemon *d)
     if (err == PAG_OK) {
         err = pag_store_open(&config, &d->store, &why);
     }
-    if (err == PAG_E_UNSUPPORTED) {
-        return pag_say_error(PAG_EXIT_CONFLICT, "Run the newer pagurusd, or restore a backup made before it.",
-                             "%s was written by a newer version (schema %llu)", d->paths.database,
-                             (unsigned long long)why.detail);
-    }
-    return err == PAG_OK
-               ? 0
-               : pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", d->paths.database, what_of(&why, err));
+    return err == PAG_OK ? 0 : pag_say_database(d->paths.database, err, &why);
 }
 
 void pag_daemon_set_limits(struct pag_daemon *d)
@@ -191,6 +185,20 @@ static int app_up(struct pag_daemon *d)
     return 0;
 }
 
+static int say_tls(const struct pag_daemon *d, const char *what)
+{
+    const char *file = strncmp(what, "TLS key", 7) == 0 ? d->paths.server_key : d->paths.server_pem;
+    char next[400];
+    if (strstr(what, "open to others") != NULL) {
+        (void)snprintf(next, sizeof next, "chmod 600 %s", file);
+    } else {
+        (void)snprintf(next, sizeof next,
+                       "Put it back, or make a new pair: pagurusd renew-server-cert --data %s",
+                       d->paths.data);
+    }
+    return pag_say_error(PAG_EXIT_FAILED, next, "%s: %s", file, what);
+}
+
 static int tls_up(struct pag_daemon *d)
 {
     struct pag_fail why = { .code = PAG_OK };
@@ -213,9 +221,7 @@ static int tls_up(struct pag_daemon *d)
     if (err == PAG_OK) {
         err = pag_tls_new(&device, &d->device_tls, &why);
     }
-    return err == PAG_OK ? 0
-                         : pag_say_error(PAG_EXIT_FAILED, "'pagurus doctor' looks deeper.", "%s: %s",
-                                         d->paths.server_pem, what_of(&why, err));
+    return err == PAG_OK ? 0 : say_tls(d, what_of(&why, err));
 }
 
 static void limits_of(const struct pag_daemon *d, struct pag_http_config *c)

@@ -1,7 +1,9 @@
 #include "server/program.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
 {
@@ -15,6 +17,34 @@ int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
         (void)fprintf(stderr, "  %s\n", next);
     }
     return exit_code;
+}
+
+int pag_say_database(const char *path, enum pag_err err, const struct pag_fail *why)
+{
+    const char *what = why->what != NULL ? why->what : pag_err_word(err);
+    if (err == PAG_E_UNSUPPORTED) {
+        return pag_say_error(PAG_EXIT_CONFLICT, "Run the newer pagurusd, or restore a backup made before it.",
+                             "%s was written by a newer version (schema %llu)", path,
+                             (unsigned long long)why->detail);
+    }
+    if (err == PAG_E_CHECKSUM) {
+        return pag_say_error(PAG_EXIT_FAILED,
+                             "Put a backup in its place and remove the files beside it that end in -wal and "
+                             "-shm: docs/operating/storage.md",
+                             "%s: damaged, or not a database", path);
+    }
+    if (err == PAG_E_SPACE) {
+        return pag_say_error(PAG_EXIT_FAILED, pag_say_room(ENOSPC), "%s: %s: %s", path, what,
+                             strerror(ENOSPC));
+    }
+    return pag_say_error(PAG_EXIT_FAILED, "Is it yours and writable, and is there room on the disk?",
+                         "%s: %s", path, what);
+}
+
+const char *pag_say_room(uint64_t error_number)
+{
+    return error_number == ENOSPC || error_number == EDQUOT ? "Make room on that disk, then start again."
+                                                            : "Is the folder yours and writable?";
 }
 
 int pag_program_load(const struct pag_args *args, struct pag_config *config, struct pag_paths *paths)

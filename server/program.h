@@ -37,6 +37,11 @@ struct pag_args {
 int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Why the database cannot be used, with what to do. path: its file; why: of pag_store_open and its like. */
+int pag_say_database(const char *path, enum pag_err err, const struct pag_fail *why);
+/* What to do about a file operation that failed with this errno. */
+const char *pag_say_room(uint64_t error_number);
+
 /* Configuration and paths of args. 0, or the exit code after having said why. */
 int pag_program_load(const struct pag_args *args, struct pag_config *config, struct pag_paths *paths);
 /* The same, and the data folder must hold an installation. */

@@ -65,14 +65,7 @@ static int store_open(const struct installation *at, struct pag_store **store)
         .clock = pag_clock_system(),
     };
     enum pag_err err = pag_store_open(&config, store, &why);
-    if (err == PAG_E_UNSUPPORTED) {
-        return pag_say_error(PAG_EXIT_CONFLICT, "Run the newer pagurusd, or restore a backup made before it.",
-                             "%s was written by a newer version (schema %llu)", at->paths.database,
-                             (unsigned long long)why.detail);
-    }
-    return err == PAG_OK
-               ? PAG_EXIT_OK
-               : pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", at->paths.database, what_of(&why, err));
+    return err == PAG_OK ? PAG_EXIT_OK : pag_say_database(at->paths.database, err, &why);
 }
 
 static int lock_take(const struct installation *at, const char *instead, int *fd)
@@ -195,7 +188,7 @@ static int migrate(const struct pag_args *args, struct installation *at)
         code = lock_take(at, "End it first.", &fd);
     }
     if (code == PAG_EXIT_OK && pag_store_version(at->paths.database, &before, &newest, &why) != PAG_OK) {
-        code = pag_say_error(PAG_EXIT_FAILED, NULL, "%s: %s", at->paths.database, what_of(&why, PAG_E_IO));
+        code = pag_say_database(at->paths.database, why.code != PAG_OK ? why.code : PAG_E_IO, &why);
     }
     if (code == PAG_EXIT_OK) {
         code = store_open(at, &store);

@@ -16,6 +16,8 @@ static enum pag_err err_of(int rc)
         return PAG_E_SPACE;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* gave up the race for a place in the WAL: load, nothing is wrong */
+    case SQLITE_SCHEMA:   /* changed again and again while it was prepared */
         return PAG_E_BUSY;
     case SQLITE_NOMEM:
         return PAG_E_NO_MEMORY;
@@ -57,6 +59,9 @@ static enum pag_err sqlite_open_db(const char *path, bool write, void **db, stru
     }
     if (rc != SQLITE_OK) {
         (void)sqlite3_close(handle);
+        if ((rc & 0xFF) == SQLITE_CORRUPT || (rc & 0xFF) == SQLITE_NOTADB) {
+            return pag_fail_set(why, PAG_E_CHECKSUM, "database is damaged", (uint64_t)(unsigned)rc);
+        }
         return pag_fail_set(why, err_of(rc), "database cannot be opened", (uint64_t)(unsigned)rc);
     }
     *db = handle;

@@ -128,3 +128,47 @@ def test_a_broker_that_dies_later_is_started_again(make_server):
     server.until(lambda: server.rest("GET", "/status")["broker"]["restarts"] > broker["restarts"])
     server.wait_ready()
     server.stop()
+
+
+# -- what is broken in the data folder ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path, content, mode, words", [
+    ("tls/server.key", b"nonsense", 0o600, ["tls/server.key: TLS key file is not PEM", "renew-server-cert"]),
+    ("tls/server.key", None, 0o600, ["tls/server.key: TLS key file is missing", "renew-server-cert"]),
+    ("tls/server.key", b"", 0o644, ["tls/server.key: TLS key file is open to others", "chmod 600"]),
+    ("tls/server.pem", b"nonsense", 0o644, ["tls/server.pem: TLS certificate file is missing or not PEM",
+                                            "renew-server-cert"]),
+    ("ca/device-ca.key", b"nonsense", 0o600, ["ca/device-ca.key: not a private key", "backup"]),
+    ("keys/freshness.key", b"nonsense", 0o600, ["keys/freshness.key: not a private key", "backup"]),
+    ("pagurus.db", b"nonsense" * 4096, 0o600, ["pagurus.db: damaged, or not a database", "storage.md"]),
+])
+def test_a_broken_file_is_named_with_what_to_do(make_server, path, content, mode, words):
+    server = make_server("mqtt.mode=off")
+    file = server.data / path
+    if content is None:
+        file.unlink()
+    elif content or mode == 0o600:
+        file.write_bytes(content)
+    if content is not None:
+        file.chmod(mode)
+    code, said = refused_start(server)
+    assert code == 1, said
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_at_start_is_said_to_be_full(make_server, tmp_path):
+    server = make_server("mqtt.mode=off")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False).returncode != 0:
+        pytest.skip("no mounts here")
+    try:
+        subprocess.run(["cp", "-a", str(server.data), str(tmp_path)], check=True)
+        server.data = tmp_path / "data"
+        with open(tmp_path / "fill", "wb", buffering=0) as fill, pytest.raises(OSError):
+            while True:
+                fill.write(bytes(4096))
+        code, said = refused_start(server)
+        assert code == 1 and "No space left on device" in said and "Make room" in said, said
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
