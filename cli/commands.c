@@ -343,7 +343,8 @@ static const struct pag_command table[] = {
       false, pag_cmd_event_follow },
 
     { "sim", "run …", "a fleet of virtual devices (pagurus-sim)",
-      "pagurus sim run --devices 50\npagurus sim --help", NULL, NULL, 0, 0, true, false, false, pag_cmd_sim },
+      "pagurus sim --help\npagurus sim run --server https://ota:8444 --ca root.pem --trust-set meter.1.cose --product meter "
+      "--claim-code XXXX-XXXX --image meter-1.0.0.bin --devices 50", NULL, NULL, 0, 0, true, false, false, pag_cmd_sim },
     { "api", "METHOD PATH", "any call of the REST API",
       "pagurus api GET /devices\npagurus api POST /tokens -F name=ci -F role=releaser -F "
       "ttl_s=7776000\npagurus api PATCH /devices/pump-0107 --input patch.json",

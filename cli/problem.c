@@ -97,6 +97,10 @@ int pag_problem_say(struct pag_cli *cli, const struct pag_call *call, const stru
     say_errors(cli, json_object_get(a->json, "errors"), what);
     if (said_in(cli, what, help)) {
         help = "";
+    } else if (strstr(help, "'errors'") != NULL) { /* a member of the JSON, which nobody sees here */
+        help = json_array_size(json_object_get(a->json, "errors")) > 0
+                   ? "mend what is named above"
+                   : "check what the flags were given; --help says what they take";
     }
     pag_cli_say(cli, "  at: %s %s -> %ld%s%s%s%s\n", call->method, call->path, a->status,
                 member(a->json, "code")[0] != 0 ? " " : "", member(a->json, "code"),

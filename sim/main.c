@@ -104,17 +104,22 @@ static int keep(struct pag_sim_world *world, const struct pag_sim_options *o)
     return EXIT_START;
 }
 
+/* The one of the two that says more about why a run fails; either may be NULL. */
+static const struct pag_sim_device *worse(const struct pag_sim_device *a, const struct pag_sim_device *b)
+{
+    if (b == NULL || b->last_error == PAG_OK || pag_sim_device_settled(b)) {
+        return a;
+    }
+    return a == NULL || (a->reached && !b->reached) ? b : a;
+}
+
 /* A device that is not as expected and has an error to tell, or NULL; one that never got through first. */
 static const struct pag_sim_device *unhappy(const struct pag_sim_world *world, uint32_t n)
 {
     const struct pag_sim_device *found = NULL;
     for (uint32_t w = 0; w < n; w++) {
         for (uint32_t i = 0; i < world[w].device_n; i++) {
-            const struct pag_sim_device *d = &world[w].device[i];
-            if (d->last_error != PAG_OK && !pag_sim_device_settled(d) &&
-                (found == NULL || (found->reached && !d->reached))) {
-                found = d;
-            }
+            found = worse(found, &world[w].device[i]);
         }
     }
     return found;
