@@ -1,6 +1,7 @@
 """What an operator is told of devices that are refused, that refuse, and that look like a copy of another."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
@@ -152,3 +153,22 @@ def test_failed_counts_devices_that_failed_last(server, owner, program):
     assert offered(devices[0]) is not None, "what may pass is tried again"
     seen = counts(server, release)
     assert (seen["failed"], seen["offered"]) == (1, 1), "each device counts where it stands"
+
+
+def test_lists_are_answered_while_devices_enrol(make_server):
+    server = make_server("mqtt.mode=off").start()
+    signing.Publisher(server, "meter")
+
+    def enrol_some(worker):
+        return [server.enroll("meter", f"84f3eb0e{worker:02x}{n:02x}").id for n in range(20)]
+
+    def list_some(_):
+        return [server.call("GET", "/devices?q=84f3eb0e&limit=1000").status for _ in range(40)]
+
+    with ThreadPoolExecutor(8) as pool:
+        lists = [pool.submit(list_some, i) for i in range(4)]
+        made = [pool.submit(enrol_some, i) for i in range(4)]
+        assert {status for one in lists for status in one.result()} == {200}
+        assert len({device for one in made for device in one.result()}) == 80
+    assert server.rest("GET", "/devices?q=84f3eb0e&limit=1000")["total"]["value"] == 80
+    server.stop()
