@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/text.h"
+#include "host/errno_text.h"
 
 /* Values of a server or a file may be part of a message: nothing in it may drive the terminal. */
 static void put_clean(const char *text)
@@ -117,7 +118,7 @@ int pag_cli_fail_file(struct pag_cli *cli, int code, const char *path, const str
     bool system = strncmp(why->what, "cannot ", 7) == 0 && why->detail > 0 && why->detail < 4096;
     int number = system ? (int)why->detail : 0;
     return pag_cli_fail(cli, code, file_remedy(number), "%s: %s%s%s", path, why->what, system ? ": " : "",
-                        system ? strerror(number) : "");
+                        system ? pag_errno_text(number) : "");
 }
 
 void pag_cli_say(const struct pag_cli *cli, const char *fmt, ...)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "host/errno_text.h"
 
 void pag_sim_net_init(struct pag_sim_net *net, struct pag_loop *loop)
 {
@@ -205,7 +206,7 @@ enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_
     c->net = net;
     c->watch = (struct pag_watch){ .fd = connect_to(address, port), .on_event = on_event, .ctx = c };
     if (c->watch.fd < 0) {
-        because(net, strerror(errno));
+        because(net, pag_errno_text(errno));
         free(c);
         return PAG_E_IO;
     }
@@ -275,7 +276,7 @@ static void because_of_tls(struct pag_sim_conn *c, int why, bool handshake, int 
     } else if (why == SSL_ERROR_SSL) {
         because(c->net, ERR_reason_error_string(ERR_peek_last_error()));
     } else {
-        because(c->net, number != 0 ? strerror(number) : NULL);
+        because(c->net, number != 0 ? pag_errno_text(number) : NULL);
     }
 }
 
@@ -309,7 +310,7 @@ static enum pag_err connected(struct pag_sim_conn *c)
     struct sockaddr_storage peer;
     socklen_t peer_n = sizeof(peer);
     if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &failed, &n) != 0 || failed != 0) {
-        because(c->net, strerror(failed));
+        because(c->net, pag_errno_text(failed));
         return broken(c, PAG_E_IO);
     }
     /* SO_ERROR is also 0 while the connect is under way. */
@@ -350,7 +351,7 @@ static enum pag_err plain_verdict(struct pag_sim_conn *c, ssize_t moved, unsigne
     if (errno == EAGAIN || errno == EINTR) {
         return wait_for(c, events);
     }
-    because(c->net, strerror(errno));
+    because(c->net, pag_errno_text(errno));
     return broken(c, PAG_E_IO);
 }
 

@@ -99,7 +99,7 @@ enum pag_err pag_posix_config(const char *dir, struct pag_buf *text, struct pag_
     (void)snprintf(path, sizeof path, "%s/device.conf", dir);
     FILE *f = fopen(path, "re");
     if (f == NULL) {
-        (void)fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        (void)fprintf(stderr, "%s: %s\n", path, strerrordesc_np(errno));
         (void)fprintf(stderr, remedy, path);
         return PAG_E_CONFIG;
     }
