@@ -443,9 +443,11 @@ def test_hup_takes_what_can_change_and_names_what_cannot(make_server):
         return server.log.read_text()[before:]
 
     said = hup("[server]\nlog_format = json\n[limits]\ndevice_requests = 1\ndevice_requests_burst = 2\n"
+               "unproven_devices = 7\n"
                "[store]\nlast_seen = 1s\n[device]\npoll = 90s\n", "reload.done")
     assert "reload.needs_restart section=store key=last_seen" in said
     assert "reload.changed section=limits key=device_requests_burst" in said
+    assert "reload.changed section=limits key=unproven_devices" in said
     assert 429 in [device.request("POST", "/v1/check", check_body(), CBOR).status for _ in range(6)]
     assert "reload.config_refused" in hup("[limits]\nnonsense = 1\n", "reload.done")
     assert "needs_restart" in hup("[store]\nlast_seen = 1s\n", "reload.done")
