@@ -351,9 +351,13 @@ def test_a_loader_that_waits_for_a_mended_configuration_is_stopped_at_once(bench
     log = tmp_path / "log"
     with open(log, "wb") as out:
         process = subprocess.Popen([LOADER, bench.folder], stdout=out, stderr=out)
-    wait_for(lambda: log.read_text().count("mend it") >= 2)
-    process.terminate()
-    assert process.wait(10) == 0
+    try:
+        wait_for(lambda: log.read_text().count("mend it") >= 2)
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def test_the_page_on_the_posix_device_is_true_to_the_letter(cli, server_mqtt):  # noqa: F811
