@@ -81,6 +81,7 @@ unsigned pag_device_admit(struct pag_http_request *req)
 static const struct pag_http_route device_routes[] = {
     { PAG_HTTP_POST, "/v1/check", PAG_NEEDS_CERTIFICATE, PAG_BODY_MEMORY, CBOR_BODY_MAX, pag_native_check },
     { PAG_HTTP_GET, "/v1/blob/{sha256}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_blob },
+    { PAG_HTTP_GET, "/v1/blob/{sha256}/sig", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_signature },
     { PAG_HTTP_POST, "/v1/report", PAG_NEEDS_CERTIFICATE, PAG_BODY_MEMORY, CBOR_BODY_MAX, pag_native_report },
     { PAG_HTTP_POST, "/v1/enroll", PAG_NEEDS_CLAIM, PAG_BODY_MEMORY, CBOR_BODY_MAX, pag_native_enroll },
     { PAG_HTTP_GET, "/v1/trust/{version}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_trust },

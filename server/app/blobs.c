@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "server/app/check_in.h"
-#include "server/app/op.h"
+#include "server/app/image_check.h"
 
 static bool is_withdrawn(struct pag_call *call, const struct pag_action *a)
 {
@@ -15,8 +15,8 @@ static bool is_withdrawn(struct pag_call *call, const struct pag_action *a)
 }
 
 /* What its product has published for other boards, or for later, is nothing to a device. */
-static enum pag_err check_entitled(struct pag_call *call, const struct pag_device *d,
-                                   const uint8_t sha256[PAG_SHA256_BYTES])
+enum pag_err pag_blob_entitled(struct pag_call *call, const struct pag_device *d,
+                               const uint8_t sha256[PAG_SHA256_BYTES])
 {
     struct pag_action a;
     enum pag_err err = pag_action_last(call->thread->db, d->id, &a);
@@ -34,7 +34,7 @@ enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
 {
     struct pag_device d;
     enum pag_err err = pag_device_get(call->thread->db, NULL, device, &d);
-    err = err == PAG_OK ? check_entitled(call, &d, sha256) : err;
+    err = err == PAG_OK ? pag_blob_entitled(call, &d, sha256) : err;
     return err == PAG_OK ? pag_store_blob_open(call->thread->app->config.store, sha256, fd, bytes) : err;
 }
 

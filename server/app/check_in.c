@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "server/app/op.h"
 #include "server/app/visit.h"
+#include "server/domain/epochs.h"
 
 enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4 };
 
@@ -533,6 +534,7 @@ static enum pag_err decide(struct pag_visit *v)
         v->device.proof = v->in->proof;
         v->learned = true;
     }
+    v->learned |= pag_epochs_learn(v->catalog, &v->device);
     err = take_mac(v);
     if (err != PAG_OK) {
         return err;

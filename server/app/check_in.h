@@ -79,6 +79,17 @@ enum pag_err pag_app_blob_open(struct pag_call *call, const char *device,
 enum pag_err pag_app_offer_open(struct pag_call *call, const struct pag_check_reply *offer, int *fd,
                                 uint64_t *bytes);
 
+/*
+ * The detached signature of a file, as "openssl dgst -sha256 -sign" made it, of at most 512 bytes: by the key
+ * that the device's running image holds when there is one by it, else the newest. PAG_E_NOT_FOUND.
+ * blob: entitled as for pag_app_blob_open. file: for heads that have served the file by other means; device
+ * may be NULL.
+ */
+enum pag_err pag_app_blob_signature(struct pag_call *call, const char *device,
+                                    const uint8_t sha256[PAG_SHA256_BYTES], struct pag_span *signature);
+enum pag_err pag_app_file_signature(struct pag_call *call, const char *device, const char *product,
+                                    const uint8_t sha256[PAG_SHA256_BYTES], struct pag_span *signature);
+
 /* What became of an offer's bytes (legacy). */
 struct pag_transfer {
     const char *device;

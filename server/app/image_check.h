@@ -30,6 +30,14 @@ enum pag_err pag_image_check_keys(struct pag_op *op, struct pag_image_check *c, 
 enum pag_err pag_image_check_keep(struct pag_db *db, const struct pag_image_check *c, const char *product,
                                   const struct pag_release_image *image);
 
+/* blobs.c: PAG_OK when this file was offered to the device and still is. */
+enum pag_err pag_blob_entitled(struct pag_call *call, const struct pag_device *d,
+                               const uint8_t sha256[PAG_SHA256_BYTES]);
+
+/* signatures.c: those beside the images of a release once more, before it is published. */
+enum pag_err pag_signatures_gate(struct pag_call *call, struct pag_db *db, const struct pag_release *r,
+                                 struct pag_gate *gate);
+
 /* "home-1 (9c41aa0102030405), …" of registered keys, in the arena; NULL: no memory. */
 const char *pag_verify_key_names(struct pag_arena *arena, const struct pag_verify_key *k, size_t n);
 

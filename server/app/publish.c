@@ -1,8 +1,20 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "server/app/image_check.h"
 #include "server/app/op.h"
 #include "server/app/release_view.h"
+#include "server/app/strand.h"
+
+enum { TRIES_MAX = 4 };
+
+/* One publishing or withdrawing. */
+struct change {
+    bool publish;
+    struct pag_strand strand;
+    uint64_t generation; /* of the catalog that strand holds for */
+    int tries;
+};
 
 static const struct pag_release *newest_published(struct pag_call *call, struct pag_db *db,
                                                   const char *product, const char *except, enum pag_err *err)
@@ -37,26 +49,65 @@ static enum pag_err refuse_publish(struct pag_call *call, const struct pag_gate 
     return pag_refuse(call, PAG_E_CONDITION, "release-refused", r->error[0].detail);
 }
 
+/* What was found out about devices holds no more when something of the product has changed since. */
+static enum pag_err still_holds(struct pag_store_tx *tx, const struct pag_op *op, const char *product)
+{
+    const struct change *c = op->data;
+    const struct pag_catalog *now = NULL;
+    enum pag_err err = pag_store_tx_catalog(tx, product, &now);
+    bool moved = err == PAG_E_BUSY || (err == PAG_OK && now->generation != c->generation);
+    return moved ? PAG_E_AGAIN : err;
+}
+
+static enum pag_err audit_strand(struct pag_store_tx *tx, const struct pag_op *op,
+                                 const struct pag_release *r)
+{
+    const struct pag_publish_in *in = op->in;
+    const struct change *c = op->data;
+    if (c->strand.total == 0) {
+        return PAG_OK;
+    }
+    const struct pag_field field[] = { PAG_F_STR("release", r->id), PAG_F_STR("version", r->version),
+                                       PAG_F_U64("devices", c->strand.total),
+                                       PAG_F_STR("first", c->strand.device[0].id),
+                                       PAG_F_STR("reason", in->strand_anyway) };
+    const struct pag_event_in event = { .type = "release.strands",
+                                        .product = r->product,
+                                        .actor = pag_actor_of(op->call),
+                                        .field = field,
+                                        .field_n = 5 };
+    return pag_store_audit_add(tx, &event, r->id);
+}
+
 static enum pag_err publish(struct pag_store_tx *tx, struct pag_op *op)
 {
+    const struct pag_publish_in *in = op->in;
     struct pag_release_view *out = op->out;
     struct pag_release *r = &out->release;
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_product p;
     struct pag_gate gate = { .n = 0 };
-    enum pag_err err = pag_find_release(op->call, db, op->in, r);
+    enum pag_err err = pag_find_release(op->call, db, in->release, r);
     err = err == PAG_OK ? pag_product_get(db, r->product, &p) : err;
     if (err != PAG_OK) {
         return err;
     }
     if (r->state == PAG_RELEASE_PUBLISHED) {
-        return pag_release_show(op->call, db, op->in, out);
+        return pag_release_show(op->call, db, in->release, out);
+    }
+    err = still_holds(tx, op, p.id);
+    if (err != PAG_OK) {
+        return err;
     }
     const struct pag_release *newest = newest_published(op->call, db, p.id, r->id, &err);
     if (err != PAG_OK) {
         return err;
     }
     pag_release_gate_publish(&p, r, newest, &gate);
+    err = pag_signatures_gate(op->call, db, r, &gate);
+    if (err != PAG_OK) {
+        return err;
+    }
     if (gate.n > 0) {
         return refuse_publish(op->call, &gate);
     }
@@ -66,17 +117,23 @@ static enum pag_err publish(struct pag_store_tx *tx, struct pag_op *op)
     pag_store_tx_dirty(tx, p.id);
     err = err == PAG_OK ? pag_rejudge_want(tx, p.id) : err;
     err = err == PAG_OK ? pag_release_audit(tx, op, r, "release.published") : err;
-    return err == PAG_OK ? pag_release_show(op->call, db, op->in, out) : err;
+    err = err == PAG_OK ? audit_strand(tx, op, r) : err;
+    return err == PAG_OK ? pag_release_show(op->call, db, in->release, out) : err;
 }
 
 static enum pag_err withdraw(struct pag_store_tx *tx, struct pag_op *op)
 {
     struct pag_release_view *out = op->out;
     struct pag_release *r = &out->release;
+    const struct pag_publish_in *in = op->in;
     struct pag_db *db = pag_store_tx_db(tx);
-    enum pag_err err = pag_find_release(op->call, db, op->in, r);
+    enum pag_err err = pag_find_release(op->call, db, in->release, r);
     if (err != PAG_OK || r->state == PAG_RELEASE_WITHDRAWN) {
-        return err == PAG_OK ? pag_release_show(op->call, db, op->in, out) : err;
+        return err == PAG_OK ? pag_release_show(op->call, db, in->release, out) : err;
+    }
+    err = still_holds(tx, op, r->product);
+    if (err != PAG_OK) {
+        return err;
     }
     r->state = PAG_RELEASE_WITHDRAWN;
     r->withdrawn_ms = pag_store_tx_now(tx);
@@ -84,25 +141,61 @@ static enum pag_err withdraw(struct pag_store_tx *tx, struct pag_op *op)
     pag_store_tx_dirty(tx, r->product);
     err = err == PAG_OK ? pag_rejudge_want(tx, r->product) : err;
     err = err == PAG_OK ? pag_release_audit(tx, op, r, "release.withdrawn") : err;
-    return err == PAG_OK ? pag_release_show(op->call, db, op->in, out) : err;
+    err = err == PAG_OK ? audit_strand(tx, op, r) : err;
+    return err == PAG_OK ? pag_release_show(op->call, db, in->release, out) : err;
 }
 
-void pag_app_publish(struct pag_call *call, const char *release, struct pag_release_view *out)
+static void begin(struct pag_op *op);
+
+static void changed(struct pag_op *op, enum pag_err err)
 {
-    struct pag_op *op = pag_op_new(call, release, out);
+    struct change *c = op->data;
+    if (err == PAG_E_AGAIN && ++c->tries < TRIES_MAX) {
+        begin(op);
+        return;
+    }
+    pag_rejudge_then_done(op, err == PAG_E_AGAIN ? PAG_E_BUSY : err);
+}
+
+static void begin(struct pag_op *op)
+{
+    const struct pag_publish_in *in = op->in;
+    struct change *c = op->data;
+    struct pag_call *call = op->call;
+    struct pag_release *r = pag_arena_alloc(call->arena, sizeof *r);
+    enum pag_err err = r != NULL ? pag_find_release(call, call->thread->db, in->release, r) : PAG_E_NO_MEMORY;
+    err = err == PAG_OK ? pag_strand_find(call, r, c->publish, &c->strand, &c->generation) : err;
+    if (err == PAG_OK && c->strand.total > 0 && in->strand_anyway == NULL) {
+        err = pag_strand_refuse(call, r, c->publish, &c->strand);
+    }
+    if (err != PAG_OK) {
+        call->done(call, err);
+        return;
+    }
+    op->after = changed;
+    pag_op_submit(op, c->publish ? publish : withdraw);
+}
+
+static void start(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out,
+                  bool is_publish)
+{
+    struct change *c = pag_arena_alloc(call->arena, sizeof *c);
+    struct pag_op *op = pag_op_new(call, c != NULL ? in : NULL, out);
     if (op != NULL) {
-        op->after = pag_rejudge_then_done;
-        pag_op_submit(op, publish);
+        c->publish = is_publish;
+        op->data = c;
+        begin(op);
     }
 }
 
-void pag_app_withdraw(struct pag_call *call, const char *release, struct pag_release_view *out)
+void pag_app_publish(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out)
 {
-    struct pag_op *op = pag_op_new(call, release, out);
-    if (op != NULL) {
-        op->after = pag_rejudge_then_done;
-        pag_op_submit(op, withdraw);
-    }
+    start(call, in, out, true);
+}
+
+void pag_app_withdraw(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out)
+{
+    start(call, in, out, false);
 }
 
 /* ---- reach ---- */
@@ -182,18 +275,13 @@ enum pag_err pag_app_reach(struct pag_call *call, const char *release, struct pa
 {
     struct pag_release *rel = pag_arena_alloc(call->arena, sizeof *rel);
     struct reach *r = pag_arena_alloc(call->arena, sizeof *r);
-    struct pag_plan_release candidate = { .release = rel };
+    struct pag_plan_release candidate;
     memset(out, 0, sizeof *out);
     if (rel == NULL || r == NULL) {
         return PAG_E_NO_MEMORY;
     }
     enum pag_err err = pag_find_release(call, call->thread->db, release, rel);
-    for (size_t i = 0; err == PAG_OK && i < rel->image_n; i++) {
-        struct pag_manifest *m = rel->manifest[i].n > 0 ? pag_arena_alloc(call->arena, sizeof *m) : NULL;
-        if (m != NULL && pag_manifest_parse(rel->manifest[i], m, NULL) == PAG_OK) {
-            candidate.manifest[i] = m;
-        }
-    }
+    err = err == PAG_OK ? pag_release_candidate(call->arena, rel, &candidate) : err;
     if (err != PAG_OK) {
         return err;
     }

@@ -2,6 +2,7 @@
 #define PAG_SERVER_APP_RELEASES_H
 
 #include "server/app/app.h"
+#include "server/domain/image_keys.h"
 #include "server/domain/product.h"
 #include "server/domain/release.h"
 
@@ -90,13 +91,46 @@ void pag_app_image_put(struct pag_call *call, const struct pag_image_in *in, str
 enum pag_err pag_app_image_open(struct pag_call *call, const char *release, const char *name, int *fd,
                                 struct pag_release_image *image);
 
+/* ---- signatures beside an image, as "openssl dgst -sha256 -sign" writes them ---- */
+struct pag_signature_in {
+    const char *release, *name;
+    struct pag_span signature; /* RSA PKCS#1 v1.5, or DER of ECDSA; at most 512 bytes */
+};
+/* Kept when a key of the product has made it; PAG_E_SIGNATURE "signature-refused". */
+void pag_app_signature_put(struct pag_call *call, const struct pag_signature_in *in,
+                           struct pag_detached *out);
+enum pag_err pag_app_signatures(struct pag_call *call, const char *release, const char *name,
+                                struct pag_detached **list, size_t *n);
+
 /* PAG_E_SIGNATURE … "manifest-refused". Again the same bytes: PAG_OK. */
 void pag_app_manifest_put(struct pag_call *call, const char *release, struct pag_span cose,
                           struct pag_release_view *out);
 void pag_app_permit_put(struct pag_call *call, const char *release, struct pag_span cose);
-/* "release-refused" with errors (PAG_E_CONDITION). Published again: PAG_OK. */
-void pag_app_publish(struct pag_call *call, const char *release, struct pag_release_view *out);
-void pag_app_withdraw(struct pag_call *call, const char *release, struct pag_release_view *out);
+/* ---- publishing ---- */
+struct pag_publish_in {
+    const char *release;
+    const char *strand_anyway; /* why devices may be cut off, for the record; NULL: they may not */
+};
+/* "release-refused" with errors (PAG_E_CONDITION); "release-strands" with the devices that would be cut off.
+ * Published, or withdrawn, again: PAG_OK. */
+void pag_app_publish(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out);
+void pag_app_withdraw(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out);
+
+enum { PAG_STRAND_MAX = 1000 };
+struct pag_strand_device {
+    char id[PAG_DEVICE_ID_MAX + 1];
+    char name[PAG_NAME_MAX + 1];
+    char version[PAG_VERSION_MAX + 1]; /* as it calls itself, "" : not known */
+    int64_t last_seen_ms;
+};
+struct pag_strand {
+    uint32_t total;
+    struct pag_strand_device *device; /* the first n of them */
+    size_t n;
+};
+/* Devices that come to the newest release now, if only step by step, and would not after publishing (or
+ * withdrawing) this one: they check images with a key for which no release would be signed. */
+enum pag_err pag_app_strand(struct pag_call *call, const char *release, bool publish, struct pag_strand *out);
 
 struct pag_reach_group {
     const char *reason; /* word of enum pag_plan_reason */

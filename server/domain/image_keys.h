@@ -17,6 +17,13 @@ struct pag_verify_key {
     struct pag_span spki;        /* DER SubjectPublicKeyInfo */
 };
 
+/* A signature that is kept beside an image. */
+struct pag_detached {
+    uint8_t key[PAG_KEY_ID_BYTES];
+    struct pag_span signature;
+    int64_t created_ms;
+};
+
 enum { PAG_VERIFY_KEYS_MAX = 64, PAG_FOUND_KEYS_MAX = 8 };
 
 struct pag_found_keys {

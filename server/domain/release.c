@@ -168,6 +168,14 @@ void pag_release_gate_publish(const struct pag_product *p, const struct pag_rele
     }
 }
 
+void pag_release_gate_signature(const struct pag_release_image *image, struct pag_gate *gate)
+{
+    struct pag_words w = finding(gate, "/signatures", "bad-signature");
+    pag_words_put(&w, "A signature beside the image ");
+    pag_words_put(&w, image->name);
+    pag_words_put(&w, " is of none of the product's signing keys.");
+}
+
 /* ---- manifests ---- */
 
 static enum pag_err hardware_fits(const struct pag_product *p, const struct pag_manifest *m,

@@ -90,6 +90,9 @@ void pag_release_gate_image(const struct pag_product *p, const struct pag_releas
 void pag_release_gate_publish(const struct pag_product *p, const struct pag_release *r,
                               const struct pag_release *newest, struct pag_gate *gate);
 
+/* A signature kept beside this image verifies with none of the product's keys. */
+void pag_release_gate_signature(const struct pag_release_image *image, struct pag_gate *gate);
+
 /* A verified manifest against what it is for. PAG_OK, or PAG_E_PRODUCT, PAG_E_HARDWARE, PAG_E_NOT_FOUND
  * (image), PAG_E_DIGEST, PAG_E_RANGE (size), PAG_E_CONFLICT (sequence, version), PAG_E_EXPIRED. */
 enum pag_err pag_release_manifest_fits(const struct pag_product *p, const struct pag_release *r,

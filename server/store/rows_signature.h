@@ -6,11 +6,6 @@
 
 /* Signatures beside images and keys inside them. As rows.h. */
 
-struct pag_detached {
-    uint8_t key[PAG_KEY_ID_BYTES];
-    struct pag_span signature;
-    int64_t created_ms;
-};
 /* The same key again: replaced. */
 enum pag_err pag_detached_put(struct pag_db *db, const char *image, const struct pag_detached *d);
 /* Newest first. */

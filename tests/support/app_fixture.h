@@ -231,7 +231,7 @@ static inline void fixture_draft(struct fixture *f, const char *version, char id
 static inline enum pag_err fixture_publish(struct fixture *f, const char *id)
 {
     struct pag_release_view view;
-    pag_app_publish(fixture_call(f), id, &view);
+    pag_app_publish(fixture_call(f), &(struct pag_publish_in){ .release = id }, &view);
     return fixture_wait(f);
 }
 

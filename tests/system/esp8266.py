@@ -24,10 +24,11 @@ def _image(segments, mode, size_freq, entry):
     return out + bytes(size - len(out) - 1) + bytes([check])
 
 
-def arduino(product="meter", version="1.0.0", filler=20000, mode=2, size_freq=0x40, hardware="d1mini", ident=True):
-    """eboot at 0, sketch at 0x1000. mode: flash mode byte. size_freq: 0x40 is 4 MB at 40 MHz."""
+def arduino(product="meter", version="1.0.0", filler=20000, mode=2, size_freq=0x40, hardware="d1mini", ident=True,
+            more=b""):
+    """eboot at 0, sketch at 0x1000. mode: flash mode byte. size_freq: 0x40 is 4 MB at 40 MHz. more: in its data."""
     block = identity(product, version, hardware) if ident else b""
-    body = block + hashlib.sha256(version.encode()).digest() * (filler // 32)
+    body = block + hashlib.sha256(version.encode()).digest() * (filler // 32) + more
     body += bytes(-len(body) % 4)
     eboot = _image([(0x4010F000, bytes(64))], mode, size_freq, 0x4010F000)
     sketch = _image([(0x40100000, bytes(32)), (0x40201010, body)], mode, size_freq, 0x40100000)

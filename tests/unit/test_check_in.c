@@ -335,7 +335,7 @@ static void withdrawn_release_is_offered_no_more(void **state)
     struct pag_check_in in = ask("0", NULL);
     assert_int_equal(check(f, &in, &reply), PAG_OK);
     assert_int_equal(reply.verdict, PAG_CHECK_OFFER);
-    pag_app_withdraw(fixture_call(f), v1.release, &view);
+    pag_app_withdraw(fixture_call(f), &(struct pag_publish_in){ .release = v1.release }, &view);
     assert_int_equal(fixture_wait(f), PAG_OK);
     assert_int_equal(check(f, &in, &reply), PAG_OK);
     assert_int_equal(reply.verdict, PAG_CHECK_NONE);
@@ -450,7 +450,7 @@ static void offered_image_is_gone_when_its_release_is_withdrawn(void **state)
     fixture_release(f, "1.0.0", 1, &v1);
     struct pag_check_in in = ask("0", NULL);
     assert_int_equal(check(f, &in, &reply), PAG_OK);
-    pag_app_withdraw(fixture_call(f), v1.release, &view);
+    pag_app_withdraw(fixture_call(f), &(struct pag_publish_in){ .release = v1.release }, &view);
     assert_int_equal(fixture_wait(f), PAG_OK);
     assert_int_equal(pag_app_blob_open(fixture_call(f), mac, v1.sha256, &fd, &bytes), PAG_E_EXPIRED);
 }

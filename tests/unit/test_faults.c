@@ -288,7 +288,7 @@ static int end(void **state)
 static void do_publish(struct world *w)
 {
     static struct pag_release_view view;
-    pag_app_publish(fixture_call(&w->f), w->release, &view);
+    pag_app_publish(fixture_call(&w->f), &(struct pag_publish_in){ .release = w->release }, &view);
 }
 
 static bool is_published(struct world *w)

@@ -88,7 +88,7 @@ static struct pag_sweep_out sweep(struct fixture *f)
 static void withdraw(struct fixture *f, const char *release)
 {
     struct pag_release_view view;
-    pag_app_withdraw(fixture_call(f), release, &view);
+    pag_app_withdraw(fixture_call(f), &(struct pag_publish_in){ .release = release }, &view);
     assert_int_equal(fixture_wait(f), PAG_OK);
 }
 
@@ -332,7 +332,7 @@ static void check_in_decided_before_a_publish_is_decided_again(void **state)
     s.call.arena = pag_arena_open(f->pool, 4 << 20);
     s.call.done = second_done;
     s.call.user = &s;
-    pag_app_publish(&s.call, id, &view);
+    pag_app_publish(&s.call, &(struct pag_publish_in){ .release = id }, &view);
     struct pag_check_in in = ask("b00000000001", "1.0.0", v1.md5);
     pag_app_check_in(fixture_call(f), &in, &reply);
     (void)sem_post(&g.open);

@@ -283,6 +283,32 @@ void pag_native_blob(struct pag_http_request *req)
     pag_http_reply_file(req, &file);
 }
 
+/* What "openssl dgst -sha256 -sign" made over the blob, for devices that check that. */
+void pag_native_signature(struct pag_http_request *req)
+{
+    struct pag_device_call *d = pag_device_call_of(req);
+    uint8_t sha256[PAG_SHA256_BYTES];
+    struct pag_span signature;
+    if (pag_parse_hex(req->param[0], sha256, sizeof sha256) != PAG_OK) {
+        refuse(d, 404);
+        return;
+    }
+    enum pag_err err = pag_app_blob_signature(&d->call, d->identity.device, sha256, &signature);
+    if (err != PAG_OK) {
+        refuse(d, status_of(err));
+        return;
+    }
+    struct pag_http_header header = { pag_span_str("Cache-Control"), pag_span_str("no-store") };
+    struct pag_http_reply reply = {
+        .status = 200,
+        .content_type = "application/octet-stream",
+        .body = signature,
+        .header = &header,
+        .header_n = 1,
+    };
+    pag_http_reply(req, &reply);
+}
+
 /* ---- report ---- */
 
 static void reported(struct pag_call *call, enum pag_err err)

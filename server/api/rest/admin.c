@@ -6,12 +6,22 @@
 #include "server/api/rest/rest.h"
 #include "server/app/releases.h"
 
-static json_t *render_key(const struct pag_public_key *k)
+static const char *product_name(struct pag_rest *r, const char *hex)
+{
+    struct pag_product p;
+    if (hex[0] == '\0' || pag_app_product(&r->call, hex, &p) != PAG_OK) {
+        return NULL;
+    }
+    return pag_arena_text(r->req->arena, pag_span_str(p.name));
+}
+
+static json_t *render_key(const struct pag_public_key *k, const char *product)
 {
     json_t *o = json_object();
     (void)json_object_set_new(o, "id", pag_json_str(k->id));
     (void)json_object_set_new(o, "name", pag_json_str(k->name));
     (void)json_object_set_new(o, "use", pag_json_str(k->use));
+    (void)json_object_set_new(o, "product", product != NULL ? pag_json_str(product) : json_null());
     (void)json_object_set_new(o, "pem", pag_json_str(k->pem));
     (void)json_object_set_new(o, "created_at", pag_json_time((uint64_t)k->created_ms));
     return o;
@@ -33,7 +43,7 @@ static void keys(struct pag_rest *r)
     json_t *items = json_array();
     for (size_t i = 0; i < n; i++) {
         if (pag_rest_page_takes(&page, pag_rest_position(r, key[i].created_ms, key[i].id))) {
-            (void)json_array_append_new(items, render_key(&key[i]));
+            (void)json_array_append_new(items, render_key(&key[i], product_name(r, key[i].product)));
         }
     }
     pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
@@ -41,7 +51,8 @@ static void keys(struct pag_rest *r)
 
 static void finish_key(struct pag_rest *r)
 {
-    pag_rest_json(r, 201, render_key(r->out));
+    const struct pag_public_key *k = r->out;
+    pag_rest_json(r, 201, render_key(k, product_name(r, k->product)));
 }
 
 static void key_post(struct pag_rest *r)
@@ -49,6 +60,7 @@ static void key_post(struct pag_rest *r)
     json_t *name = NULL;
     json_t *pem = NULL;
     json_t *use = NULL;
+    json_t *product = NULL;
     const struct pag_json_field fields[] = {
         { .name = "name",
           .type = PAG_JSON_TEXT,
@@ -58,6 +70,7 @@ static void key_post(struct pag_rest *r)
           .out = &name },
         { .name = "pem", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 8192, .out = &pem },
         { .name = "use", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 11, .out = &use },
+        { .name = "product", .type = PAG_JSON_TEXT, .nullable = true, .min = 1, .max = 40, .out = &product },
     };
     if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
         return;
@@ -69,21 +82,13 @@ static void key_post(struct pag_rest *r)
     }
     in->name = pag_rest_text(r, name);
     in->use = pag_rest_text(r, use);
+    in->product = pag_rest_text(r, product);
     in->pem = pag_arena_copy(r->req->arena, pag_field_text(pem));
     pag_rest_finish_with(r, out, finish_key);
     pag_app_key_put(&r->call, in, out);
 }
 
 /* ---- tokens ---- */
-
-static const char *product_name(struct pag_rest *r, const char *hex)
-{
-    struct pag_product p;
-    if (hex[0] == '\0' || pag_app_product(&r->call, hex, &p) != PAG_OK) {
-        return NULL;
-    }
-    return pag_arena_text(r->req->arena, pag_span_str(p.name));
-}
 
 static void tokens(struct pag_rest *r)
 {

@@ -32,6 +32,12 @@ static const struct pag_problem_row rows[PAG_PROBLEM_COUNT] = {
                                        "Sign again with a release key of the product's newest trust set." },
     [PAG_PROBLEM_RELEASE_REFUSED] = { "release-refused", 422, "The release cannot be published",
                                       "Mend what 'errors' names, then publish again." },
+    [PAG_PROBLEM_RELEASE_STRANDS] = { "release-strands", 409, "Devices would be cut off",
+                                      "Publish a release that is signed for their key and brings the next "
+                                      "one first; or give strand_anyway a reason." },
+    [PAG_PROBLEM_SIGNATURE_REFUSED] = { "signature-refused", 422, "The signature was refused",
+                                        "Sign the very file that was uploaded, with a key that is registered "
+                                        "for the product: openssl dgst -sha256 -sign." },
     [PAG_PROBLEM_TRUST_REFUSED] = { "trust-refused", 422, "The trust set was refused",
                                     "Extend the newest set and sign with enough roots of the old and the "
                                     "new." },

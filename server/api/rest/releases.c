@@ -189,6 +189,7 @@ static void image_put(struct pag_rest *r)
         pag_rest_problem(r, PAG_PROBLEM_BAD_REQUEST, "The request has no image in it.");
         return;
     }
+    in->verify_key = pag_rest_query(r, "verify_key");
     in->fd = r->req->body_fd;
     in->bytes = r->req->body_bytes;
     memcpy(in->sha256, r->req->body_sha256, sizeof in->sha256);
@@ -263,22 +264,29 @@ static void act(struct pag_rest *r)
         pag_rest_problem(r, PAG_PROBLEM_FORBIDDEN, "Publishing needs the role releaser.");
         return;
     }
-    if (id == NULL || !pag_rest_fields(r, NULL, 0)) {
+    json_t *anyway = NULL;
+    const struct pag_json_field fields[] = {
+        { .name = "strand_anyway", .type = PAG_JSON_TEXT, .min = 1, .max = 200, .out = &anyway },
+    };
+    if (id == NULL || !pag_rest_fields(r, fields, 1)) {
         return;
     }
     struct pag_release_view *out = pag_rest_alloc(r, sizeof *out);
-    if (out == NULL) {
+    struct pag_publish_in *in = out != NULL ? pag_rest_alloc(r, sizeof *in) : NULL;
+    if (in == NULL) {
         return;
     }
+    in->release = id;
+    in->strand_anyway = pag_rest_text(r, anyway);
     if (!publish && (verb == NULL || strcmp(verb, "withdraw") != 0)) {
         pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND, "A release can do :publish and :withdraw.");
         return;
     }
     pag_rest_finish_with(r, out, finish_changed);
     if (!publish) {
-        pag_app_withdraw(&r->call, id, out);
+        pag_app_withdraw(&r->call, in, out);
     } else {
-        pag_app_publish(&r->call, id, out);
+        pag_app_publish(&r->call, in, out);
     }
 }
 

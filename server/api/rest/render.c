@@ -107,6 +107,12 @@ json_t *pag_render_image(const struct pag_release_image *i)
     put(o, "trailer", json_boolean(i->trailer));
     put(o, "signed_by",
         i->has_signed_by ? pag_json_hex(pag_span_of(i->signed_by, sizeof i->signed_by)) : json_null());
+    put(o, "trailer_form",
+        i->has_signed_by ? json_string(i->trailer_legacy ? "legacy" : "standard") : json_null());
+    put(o, "embedded_key",
+        i->has_embedded_key ? pag_json_hex(pag_span_of(i->embedded_key, sizeof i->embedded_key))
+                            : json_null());
+    put_uint(o, "signatures", i->detached_n);
     return o;
 }
 

@@ -330,6 +330,12 @@ static bool read_body(struct pag_rest *r)
             return false;
         }
         return true;
+    case PAG_REST_BYTES:
+        if (!media_is(r->req, "application/octet-stream")) {
+            pag_rest_problem(r, PAG_PROBLEM_UNSUPPORTED_TYPE, "This takes application/octet-stream.");
+            return false;
+        }
+        return true;
     case PAG_REST_JSON:
         break;
     }
@@ -461,9 +467,9 @@ static void add(struct pag_rest_table *t, struct pag_api *api, const struct pag_
             .body = route[i].body == PAG_REST_FILE   ? PAG_BODY_FILE
                     : route[i].body == PAG_REST_NONE ? PAG_BODY_NONE
                                                      : PAG_BODY_MEMORY,
-            .body_max = route[i].body == PAG_REST_FILE   ? api->image_max
-                        : route[i].body == PAG_REST_COSE ? COSE_MAX
-                                                         : api->body_max,
+            .body_max = route[i].body == PAG_REST_FILE                                      ? api->image_max
+                        : route[i].body == PAG_REST_COSE || route[i].body == PAG_REST_BYTES ? COSE_MAX
+                                                                                            : api->body_max,
             .handle = entry,
         };
         t->n++;
@@ -512,6 +518,7 @@ enum pag_err pag_api_console_listener(struct pag_api *api, struct pag_http_confi
         add(api->rest, api, pag_rest_product_routes, pag_rest_product_route_n);
         add(api->rest, api, pag_rest_mount_routes, pag_rest_mount_route_n);
         add(api->rest, api, pag_rest_release_routes, pag_rest_release_route_n);
+        add(api->rest, api, pag_rest_signature_routes, pag_rest_signature_route_n);
         add(api->rest, api, pag_rest_device_routes, pag_rest_device_route_n);
         add(api->rest, api, pag_rest_enrollment_routes, pag_rest_enrollment_route_n);
         add(api->rest, api, pag_rest_admin_routes, pag_rest_admin_route_n);

@@ -30,7 +30,7 @@ struct pag_rest {
     struct pag_idempotent idempotent;
 };
 
-enum pag_rest_body { PAG_REST_NONE, PAG_REST_JSON, PAG_REST_COSE, PAG_REST_FILE };
+enum pag_rest_body { PAG_REST_NONE, PAG_REST_JSON, PAG_REST_COSE, PAG_REST_FILE, PAG_REST_BYTES };
 
 struct pag_rest_route {
     unsigned method;
@@ -94,6 +94,8 @@ extern const struct pag_rest_route pag_rest_server_routes[];
 extern const struct pag_rest_route pag_rest_product_routes[];
 extern const struct pag_rest_route pag_rest_mount_routes[];
 extern const struct pag_rest_route pag_rest_release_routes[];
+extern const struct pag_rest_route pag_rest_signature_routes[];
+extern const size_t pag_rest_signature_route_n;
 extern const struct pag_rest_route pag_rest_device_routes[];
 extern const struct pag_rest_route pag_rest_enrollment_routes[];
 extern const struct pag_rest_route pag_rest_admin_routes[];
