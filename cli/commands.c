@@ -54,6 +54,11 @@ FLAGS(login_flags,
       { "name", 0, "NAME", "name of the context (the host)" });
 FLAGS(add_flags, { "token-command", 0, "COMMAND", "command that prints the token (password managers)" });
 FLAGS(list_flags, LIST_FLAGS);
+FLAGS(dialect_flags, { "off", 0, NULL, "take it away" });
+FLAGS(series_flags, { "field", 0, "NAME", "uptimemillis, rssi, espfreeheap, espimage, errormessage …" },
+      { "from", 0, "TIME", "2026-01-31T12:00:00Z or Unix seconds" },
+      { "to", 0, "TIME", "the same" },
+      { "limit", 0, "N", "at most N values (1000)" });
 FLAGS(device_list_flags, PRODUCT_FLAG,
       { "state", 0, "STATE",
         "new, up_to_date, update_offered, updating, on_trial, failed, reverted, blocked, stale, revoked" },
@@ -192,13 +197,24 @@ static const struct pag_command table[] = {
     { "device identify", "ID", "make it blink",
       "pagurus device identify pump-0107\npagurus device identify pump-0107 --ttl 1m", ttl_flags, "device", 1,
       1, false, false, false, pag_cmd_device_identify },
-    { "device command", "ID KIND [ARG]", "send check, reboot, identify, config or app",
+    { "device command", "ID KIND [ARG]", "send check, reboot, identify, config or app; firmware, flash, ca, cert or key",
       "pagurus device command pump-0107 config 'interval=60'\npagurus device command pump-0107 app 'valve "
       "open'",
       ttl_flags, "device", 2, 3, false, false, false, pag_cmd_device_command },
     { "device commands", "ID", "commands sent to it and what came of them",
       "pagurus device commands pump-0107\npagurus device commands pump-0107 --json", list_flags, "device", 1,
       1, false, false, false, pag_cmd_device_commands },
+    { "device series", "ID", "what a secureESP8266 device said over time",
+      "pagurus device series 84f3eb012345 --field rssi\npagurus device series 84f3eb012345 --field uptimemillis "
+      "--from 2026-01-31T00:00:00Z --json",
+      series_flags, "device", 1, 1, false, false, false, pag_cmd_device_series },
+    { "device dialect", "ID [KEY=VALUE…]", "settings of its config.json over the product's",
+      "pagurus device dialect 84f3eb012345 statusinterval=10000\npagurus device dialect 84f3eb012345 "
+      "wifi=@wifi.json",
+      dialect_flags, "device", 1, 32, false, false, false, pag_cmd_device_dialect },
+    { "device key", "ID", "have a new key and certificate made, to be fetched once",
+      "pagurus device key 84f3eb012345\npagurus device command 84f3eb012345 key", NULL, "device", 1, 1, false,
+      false, false, pag_cmd_device_key },
     { "device data", "ID", "last status and last measured data",
       "pagurus device data pump-0107\npagurus device data pump-0107 --json | jq .status", NULL, "device", 1,
       1, false, false, false, pag_cmd_device_data },
@@ -235,6 +251,10 @@ static const struct pag_command table[] = {
       "pagurus product set meter poll_s=300\npagurus product set old legacy_auth=none "
       "plain_http=true\npagurus product set old topics.status=/status/{id}",
       NULL, "product", 2, 32, false, false, false, pag_cmd_product_set },
+    { "product dialect", "NAME [DIALECT] [KEY=VALUE…]", "speak secureESP8266 with its devices",
+      "pagurus product dialect measure secureesp8266\npagurus product dialect measure ntpserver=ntp.example.net "
+      "key=rsa2048",
+      dialect_flags, "product", 1, 32, false, false, false, pag_cmd_product_dialect },
     { "product mount list", "NAME", "paths of other servers that it answers",
       "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1, 1,
       false, false, false, pag_cmd_product_mount_list },

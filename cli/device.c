@@ -29,6 +29,8 @@ static const struct pag_column show_lines[] = {
     { "protocol", "protocol", PAG_CELL_TEXT },
     { "state", "state", PAG_CELL_STATE },
     { "why", "why", PAG_CELL_TEXT },
+    { "message", "message", PAG_CELL_TEXT },
+    { "what to do", "message_help", PAG_CELL_TEXT },
     { "online", "online", PAG_CELL_TEXT },
     { "running", "running.version", PAG_CELL_TEXT },
     { "sha256", "running.sha256", PAG_CELL_SHORT },
@@ -184,7 +186,8 @@ int pag_cmd_device_check(struct pag_cli *cli)
 
 int pag_cmd_device_command(struct pag_cli *cli)
 {
-    static const char *const kinds[] = { "check", "reboot", "identify", "config", "app" };
+    static const char *const kinds[] = { "check",    "reboot", "identify", "config", "app",
+                                         "firmware", "flash",  "ca",       "cert",   "key" };
     const char *kind = pag_word(cli, 1);
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(kinds[i], kind) == 0) {
@@ -194,7 +197,8 @@ int pag_cmd_device_command(struct pag_cli *cli)
     const char *near = pag_text_nearest(kind, kinds, sizeof kinds / sizeof kinds[0]);
     return pag_cli_fail(cli, PAG_EXIT_USAGE,
                         near != NULL ? pag_cli_text(cli, "did you mean %s?", near)
-                                     : "one of check, reboot, identify, config, app",
+                                     : "one of check, reboot, identify, config, app; secureESP8266: firmware, "
+                                       "flash, ca, cert, key",
                         "no command kind \"%s\"", kind);
 }
 

@@ -15,7 +15,8 @@
  */
 struct pag_broker;
 
-enum pag_broker_access { PAG_BROKER_READ = 1, PAG_BROKER_WRITE = 2 }; /* as the device sees it */
+/* As the device sees it. COMMAND: it reads; the server writes, and reads to find what is retained there. */
+enum pag_broker_access { PAG_BROKER_READ = 1, PAG_BROKER_WRITE = 2, PAG_BROKER_COMMAND = 3 };
 
 /* A product's own topics: "/command/{id}/+". {id} is a whole level and appears exactly once. */
 struct pag_broker_topic {

@@ -193,7 +193,8 @@ static enum pag_err copy_topics(const struct pag_broker_topic *topics, size_t n,
 static const char *topic_bad(const struct pag_broker_topic *topic)
 {
     const char *bad = pattern_bad(topic->pattern);
-    bool access_ok = topic->access == PAG_BROKER_READ || topic->access == PAG_BROKER_WRITE;
+    bool access_ok = topic->access == PAG_BROKER_READ || topic->access == PAG_BROKER_WRITE ||
+                     topic->access == PAG_BROKER_COMMAND;
     return bad == NULL && !access_ok ? "is for reading or for writing" : bad;
 }
 
@@ -237,13 +238,16 @@ static void put_acl(FILE *out, const struct pag_broker_topic *topics, size_t top
     }
     (void)fputs("\nuser svc-pagurusd\ntopic readwrite pg/v1/#\ntopic read $SYS/#\n", out);
     for (size_t i = 0; i < topics_n; i++) { /* what a device reads the server writes */
-        (void)fputs(topics[i].access == PAG_BROKER_READ ? "topic write " : "topic read ", out);
+        (void)fputs(topics[i].access == PAG_BROKER_READ    ? "topic write "
+                    : topics[i].access == PAG_BROKER_WRITE ? "topic read "
+                                                           : "topic readwrite ",
+                    out);
         put_pattern(out, topics[i].pattern, "+");
     }
     (void)fputs(
         "\npattern read pg/v1/d/%u/cmd\npattern write pg/v1/d/%u/up/#\npattern write pg/v1/d/%u/will\n", out);
     for (size_t i = 0; i < topics_n; i++) {
-        (void)fputs(topics[i].access == PAG_BROKER_READ ? "pattern read " : "pattern write ", out);
+        (void)fputs(topics[i].access == PAG_BROKER_WRITE ? "pattern write " : "pattern read ", out);
         put_pattern(out, topics[i].pattern, "%u");
     }
 }

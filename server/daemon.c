@@ -15,6 +15,7 @@
 #include "host/crypto.h"
 #include "host/fs.h"
 #include "host/rand.h"
+#include "host/seal.h"
 #include "host/x509.h"
 #include "server/lock.h"
 
@@ -156,7 +157,11 @@ static int app_up(struct pag_daemon *d)
         .claims_per_minute = d->config.limits.claims_per_minute,
         .unproven_devices = d->config.limits.unproven_devices,
     };
+    char seal[320];
     enum pag_err err = pag_crypto_key_id(d->freshness, config.freshness_key);
+    err = err == PAG_OK ? pag_fs_join(seal, sizeof seal, d->paths.data, "keys/devices.key") : err;
+    err = err == PAG_OK ? pag_seal_key_file(seal, config.seal, &why) : err;
+    config.has_seal = err == PAG_OK;
     if (err == PAG_OK) {
         err = pag_app_new(&config, &d->app, &why);
     }

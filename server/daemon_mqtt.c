@@ -8,6 +8,7 @@
 
 #include "core/bytes.h"
 #include "host/fs.h"
+#include "server/app/dialect.h"
 #include "server/app/releases.h"
 #include "server/app/report.h"
 #include "server/daemon.h"
@@ -17,7 +18,8 @@ enum {
     PORT_TRIES = 15,
     PORT_PAUSE_MS = 200,
     CALL_ARENA = 16 << 20,
-    TOPICS_MAX = 3 * PAG_TEMPLATES_MAX
+    DIALECT_TOPICS = 4,
+    TOPICS_MAX = 3 * PAG_TEMPLATES_MAX + DIALECT_TOPICS
 };
 
 struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena)
@@ -47,11 +49,26 @@ static size_t topic_add(struct pag_broker_topic *out, size_t used, const char *p
 static size_t topics_of(const struct pag_product *list, size_t n, struct pag_broker_topic *out)
 {
     size_t used = 0;
-    for (size_t i = 0; i < n && used + 3 <= TOPICS_MAX; i++) {
+    for (size_t i = 0; i < n && used + 3 + DIALECT_TOPICS <= TOPICS_MAX; i++) {
         const struct pag_product_settings *s = &list[i].settings;
         used = topic_add(out, used, s->topic_command, PAG_BROKER_READ);
         used = topic_add(out, used, s->topic_status, PAG_BROKER_WRITE);
         used = topic_add(out, used, s->topic_will, PAG_BROKER_WRITE);
+    }
+    return used;
+}
+
+static size_t topics_of_dialect(struct pag_call *call, struct pag_broker_topic *out, size_t used)
+{
+    const struct pag_dialect_topic *list = NULL;
+    bool spoken = false;
+    size_t n = pag_dialect_topics(PAG_DIALECT_SECUREESP, &list);
+    if (pag_app_dialect_used(call, PAG_DIALECT_SECUREESP, &spoken) != PAG_OK || !spoken) {
+        return used;
+    }
+    for (size_t i = 0; i < n; i++) {
+        used = topic_add(out, used, list[i].pattern,
+                         list[i].device_reads ? PAG_BROKER_COMMAND : PAG_BROKER_WRITE);
     }
     return used;
 }
@@ -71,7 +88,8 @@ static void on_products(void *ctx)
         arena != NULL ? pag_arena_alloc(arena, TOPICS_MAX * sizeof *topic) : NULL;
     enum pag_err err = topic != NULL ? pag_app_products(&call, &list, &n) : PAG_E_NO_MEMORY;
     if (err == PAG_OK) {
-        err = pag_broker_set_topics(d->broker, topic, topics_of(list, n, topic), text);
+        size_t used = topics_of_dialect(&call, topic, topics_of(list, n, topic));
+        err = pag_broker_set_topics(d->broker, topic, used, text);
     }
     if (err != PAG_OK) {
         pag_log_error(d->log, "broker.topics_not_set", PAG_F_STR("error", pag_err_word(err)),

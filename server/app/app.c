@@ -44,6 +44,12 @@ void pag_app_mqtt_port(struct pag_app *app, uint16_t port)
     app->config.mqtt_port = port;
 }
 
+const char *pag_app_mqtt_place(const struct pag_app *app, uint32_t *port)
+{
+    *port = app->config.mqtt_port;
+    return app->config.mqtt_host;
+}
+
 enum pag_err pag_app_thread_new(struct pag_app *app, struct pag_loop *loop, struct pag_app_thread **out,
                                 struct pag_fail *why)
 {

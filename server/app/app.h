@@ -43,6 +43,8 @@ struct pag_app_config {
     pag_sign_fn freshness_sign;
     void *freshness_ctx;
     uint8_t freshness_key[PAG_KEY_ID_BYTES];
+    bool has_seal;   /* seal is set: what devices are given in secret can be kept */
+    uint8_t seal[32]; /* host/seal.h */
     uint32_t poll_s;            /* for products that do not say */
     const char *mqtt_host;      /* told to enrolled devices; NULL: "" */
     uint16_t mqtt_port;         /* 0: none */
@@ -57,6 +59,8 @@ void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_mi
 void pag_app_free(struct pag_app *app); /* NULL is fine; after all its threads */
 /* The port is known only after binding. Before threads run. */
 void pag_app_mqtt_port(struct pag_app *app, uint16_t port);
+/* Where devices find the broker: "" as the server itself; *port 0: there is none. */
+const char *pag_app_mqtt_place(const struct pag_app *app, uint32_t *port);
 
 /* loop NULL: done is called on the store's writer thread (for threads without a loop). */
 enum pag_err pag_app_thread_new(struct pag_app *app, struct pag_loop *loop, struct pag_app_thread **out,

@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "server/app/devices.h"
 #include "server/app/op.h"
+#include "server/store/rows_dialect.h"
 #include "server/store/rows_sweep.h"
 
 enum { TTL_MAX_S = 30 * 86400, QUEUED_MAX = 64, DRAWS_MAX = 8 };
@@ -21,15 +22,46 @@ static enum pag_err command_event(struct pag_store_tx *tx, const struct pag_comm
     return audit ? pag_store_audit_add(tx, &event, c->device) : pag_store_event_add(tx, &event);
 }
 
-/* Ids are random: one that is taken is drawn again. */
-static enum pag_err insert(struct pag_db *db, struct pag_command *c)
+enum pag_err pag_command_event(struct pag_store_tx *tx, const struct pag_command *c, const char *type)
 {
+    return command_event(tx, c, type, false);
+}
+
+/* Ids are random: one that is taken is drawn again. */
+enum pag_err pag_command_add(struct pag_db *db, struct pag_command *c)
+{
+    c->id = c->id != 0 ? c->id : pag_make_id31();
     enum pag_err err = pag_command_insert(db, c);
     for (int i = 0; i < DRAWS_MAX && err == PAG_E_EXISTS; i++) {
         c->id = pag_make_id31();
         err = pag_command_insert(db, c);
     }
     return err;
+}
+
+/* What a device does not understand is refused here, where a person reads why. */
+static enum pag_err check_dialect(struct pag_op *op, struct pag_db *db, const struct pag_device *d)
+{
+    const struct pag_command *c = op->out;
+    struct pag_dialect_row row;
+    enum pag_err err = pag_dialect_of(db, d->product, &row);
+    if (err != PAG_OK) {
+        return err;
+    }
+    if (row.dialect == PAG_DIALECT_NONE) {
+        if ((int)c->kind >= PAG_WORD_FIRMWARE) {
+            return pag_refuse_field(op->call, "/kind", "only devices of a product with the dialect "
+                                                       "secureesp8266 know it");
+        }
+        return pag_command_check(c->kind, c->arg) == PAG_OK
+                   ? PAG_OK
+                   : pag_refuse_field(op->call, "/arg", "missing, too long, or not for this kind");
+    }
+    if (pag_dialect_command(row.dialect, c->kind) == NULL) {
+        return pag_refuse_field(op->call, "/kind",
+                                "this device knows firmware, flash, reboot, ca, cert, key and config");
+    }
+    return c->arg.n == 0 ? PAG_OK : pag_refuse_field(op->call, "/arg", "this device's commands have none");
 }
 
 static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
@@ -45,6 +77,10 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     if (d.revoked_ms != 0) {
         return pag_refuse(op->call, PAG_E_CONFLICT, "conflict", "The device is revoked.");
     }
+    err = check_dialect(op, db, &d);
+    if (err != PAG_OK) {
+        return err;
+    }
     uint32_t open = 0;
     err = pag_command_open_count(db, d.id, pag_store_tx_now(tx), &open);
     if (err != PAG_OK) {
@@ -59,7 +95,7 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     c->created_ms = pag_store_tx_now(tx);
     c->expires_ms = c->created_ms + (int64_t)in->ttl_s * 1000;
     d.commands_queued++;
-    err = insert(db, c);
+    err = pag_command_add(db, c);
     err = err == PAG_OK ? pag_device_update(db, &d) : err;
     return err == PAG_OK ? command_event(tx, c, "command.queued", true) : err;
 }
@@ -70,8 +106,8 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
     unsigned kind = pag_command_kind_by_word(pag_span_str(in->kind));
     enum pag_err err = PAG_OK;
     if (kind == 0) {
-        err = pag_refuse_field(call, "/kind", "check, reboot, identify, config or app");
-    } else if (pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
+        err = pag_refuse_field(call, "/kind", "check, reboot, identify, config, app, firmware, flash, ca, cert or key");
+    } else if (in->arg.n > 0 && pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
         err = pag_refuse_field(call, "/arg", "missing, too long, or not for this kind");
     }
     if (in->ttl_s < 1 || in->ttl_s > TTL_MAX_S) {

@@ -19,6 +19,7 @@ struct issue {
     struct pag_claim_code code;
     const char *address;            /* of the peer */
     const char *proven;             /* whose certificate it has shown, or NULL */
+    const EVP_PKEY *own;            /* made here, or NULL */
     char id[PAG_DEVICE_ID_MAX + 1]; /* of the device */
     uint8_t claim[PAG_SHA256_BYTES];
     char mac[13];
@@ -38,7 +39,9 @@ static enum pag_err make_certificate(struct pag_call *call, struct issue *i, con
     if (config->device_ca == NULL) {
         return PAG_E_UNSUPPORTED;
     }
-    enum pag_err err = pag_ca_issue_client(config->device_ca, csr, &order, &i->issued, &why);
+    enum pag_err err =
+        i->own != NULL ? pag_ca_issue_device_key(config->device_ca, i->own, &order, &i->issued, &why)
+                       : pag_ca_issue_client(config->device_ca, csr, &order, &i->issued, &why);
     if (err != PAG_OK) {
         return pag_refuse(call, err, NULL, why.what);
     }
@@ -244,7 +247,10 @@ static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *i
     struct pag_fail why = { 0 };
     enum pag_err err = pag_claim_device_id(in->enroll.mac, i->id);
     err = err == PAG_OK ? pag_mac_text(in->enroll.mac, i->mac) : err;
-    err = err == PAG_OK ? pag_x509_csr_check(in->enroll.csr, i->key, &why) : err;
+    if (err == PAG_OK) {
+        err = i->own != NULL ? pag_x509_key_sha256(i->own, i->key)
+                             : pag_x509_csr_check(in->enroll.csr, i->key, &why);
+    }
     if (err != PAG_OK) {
         return err;
     }
@@ -261,6 +267,48 @@ static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *i
     return err;
 }
 
+static enum pag_err check_rate(struct pag_call *call, const char *address)
+{
+    if (__atomic_load_n(&bucket_of(call->thread->app, address)->failed, __ATOMIC_RELAXED) <
+        __atomic_load_n(&call->thread->app->config.claims_per_minute, __ATOMIC_RELAXED)) {
+        return PAG_OK;
+    }
+    call->refusal.retry_s = 60;
+    return pag_refuse(call, PAG_E_LIMIT, "rate-limited", "Too many claims from this address were refused.");
+}
+
+enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span text, const char *mac,
+                                 const char *address)
+{
+    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_claim claim;
+    enum pag_err err = i != NULL ? check_rate(call, address) : PAG_E_NO_MEMORY;
+    if (err != PAG_OK) {
+        return err;
+    }
+    i->address = address;
+    err = pag_claim_device_id(pag_span_str(mac), i->id);
+    err = err == PAG_OK ? pag_mac_text(pag_span_str(mac), i->mac) : err;
+    if (err == PAG_OK && pag_claim_parse(text, &claim) != PAG_OK) {
+        err = refuse_claim(call);
+    }
+    if (err == PAG_OK) {
+        memcpy(i->claim, claim.sha256, sizeof i->claim);
+        memset(&claim, 0, sizeof claim);
+        err = look_up(call, call->thread->db, i, pag_app_now_ms(call->thread->app));
+    }
+    count_guess(call, i, err);
+    return err;
+}
+
+enum pag_err pag_app_claim_product(struct pag_call *call, const uint8_t sha256[PAG_SHA256_BYTES],
+                                   struct pag_product *out)
+{
+    struct pag_claim_code code;
+    enum pag_err err = pag_code_by_sha256(call->thread->db, sha256, &code);
+    return err == PAG_OK ? pag_product_get(call->thread->db, code.product, out) : err;
+}
+
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out)
 {
     struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
@@ -271,12 +319,10 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
     op->data = i;
     i->address = in->address;
     i->proven = in->proven;
-    enum pag_err err = PAG_OK;
-    if (__atomic_load_n(&bucket_of(call->thread->app, in->address)->failed, __ATOMIC_RELAXED) >=
-        __atomic_load_n(&call->thread->app->config.claims_per_minute, __ATOMIC_RELAXED)) {
-        call->refusal.retry_s = 60;
-        call->done(call, pag_refuse(call, PAG_E_LIMIT, "rate-limited",
-                                    "Too many claims from this address were refused."));
+    i->own = in->key;
+    enum pag_err err = check_rate(call, in->address);
+    if (err != PAG_OK) {
+        call->done(call, err);
         return;
     }
     err = prepare(call, in, i);
@@ -411,6 +457,7 @@ void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct 
     if (err == PAG_OK && !pag_device_id_ok(pag_span_str(in->device))) {
         err = pag_refuse_field(call, "/device_id", "1 to 64 of 0-9, a-z and -");
     }
+    i->own = in->key;
     err = err == PAG_OK ? make_certificate(call, i, in->device, in->csr, lifetime) : err;
     if (err != PAG_OK) {
         call->done(call, err);
@@ -420,6 +467,8 @@ void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct 
     struct pag_buf b = { (uint8_t *)out->serial, 0, sizeof out->serial };
     (void)pag_buf_put_hex(&b, pag_span_of(i->row.serial, i->row.serial_n));
     (void)pag_buf_put_u8(&b, 0);
+    memcpy(out->serial_bytes, i->row.serial, sizeof out->serial_bytes);
+    out->serial_n = i->row.serial_n;
     out->der = i->row.der; /* in the arena with the rest of i */
     op->data = i;
     pag_op_submit(op, issue);

@@ -2,8 +2,10 @@
 #define PAG_SERVER_APP_ENROLL_H
 
 #include "core/native.h"
+#include "host/x509.h"
 #include "server/app/app.h"
 #include "server/domain/enrollment.h"
+#include "server/domain/product.h"
 
 /* Claims and certificates. */
 
@@ -11,6 +13,7 @@ struct pag_enroll_in {
     struct pag_native_enroll enroll; /* spans live until done */
     const char *address;             /* of the peer, for the rate limit */
     const char *proven;              /* the device whose valid certificate the peer has shown; NULL: none */
+    const EVP_PKEY *key;             /* made here for the device, in place of enroll.csr; NULL: none */
 };
 struct pag_enroll_out {
     struct pag_native_enrolled enrolled; /* spans in the arena */
@@ -23,6 +26,15 @@ struct pag_enroll_out {
  * PAG_E_BUSY.
  */
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out);
+
+/* Whether the claim (text) would be redeemed for this MAC: before work is done for it. Errors and counting as
+ * above, but for CONFLICT of keys. */
+enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span claim, const char *mac,
+                                 const char *address);
+
+/* The product a claim is for, by its SHA-256. PAG_E_NOT_FOUND. */
+enum pag_err pag_app_claim_product(struct pag_call *call, const uint8_t sha256[PAG_SHA256_BYTES],
+                                   struct pag_product *out);
 
 struct pag_code_in {
     const char *product; /* name or hex id */
@@ -42,11 +54,14 @@ struct pag_issue_in {
     const char *device;
     const char *product; /* name or hex id */
     struct pag_span csr; /* PEM or DER */
+    const EVP_PKEY *key; /* made here for the device, in place of csr; NULL: none */
     uint32_t days;       /* 0: the configured lifetime */
 };
 struct pag_issue_out {
     struct pag_span der;
     char serial[41]; /* hex */
+    uint8_t serial_bytes[20];
+    uint8_t serial_n;
 };
 /* An administrator issues; the device is recorded when it is new. */
 void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct pag_issue_out *out);

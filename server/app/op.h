@@ -84,6 +84,19 @@ enum pag_err pag_device_event(struct pag_store_tx *tx, const struct pag_device *
                               const char *actor);
 /* Marks it as sent, once more if need be. Nothing when it has a result or has expired. */
 enum pag_err pag_command_handed_over(struct pag_store_tx *tx, struct pag_command *c);
+/* Draws an id where there is none, and again where it is taken. */
+enum pag_err pag_command_add(struct pag_db *db, struct pag_command *c);
+/* As an event alone: what the server does by itself is no operator's action. */
+enum pag_err pag_command_event(struct pag_store_tx *tx, const struct pag_command *c, const char *type);
+struct pag_native_result;
+enum pag_err pag_command_end(struct pag_store_tx *tx, struct pag_op *op, const char *device,
+                             const struct pag_native_result *result);
+/* The device's row after its action has moved on. */
+enum pag_err pag_settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
+                               const struct pag_action *a);
+struct pag_status_in;
+/* The newest status, and that the device is there. */
+enum pag_err pag_status_keep(struct pag_store_tx *tx, const struct pag_status_in *in);
 /* action.<state> */
 enum pag_err pag_action_event(struct pag_store_tx *tx, const struct pag_action *a);
 

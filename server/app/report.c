@@ -71,9 +71,8 @@ static void count_final(struct pag_app *app, enum pag_report_state s)
     }
 }
 
-/* The device's row after its action has moved on. */
-static enum pag_err settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
-                                  const struct pag_action *a)
+enum pag_err pag_settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
+                               const struct pag_action *a)
 {
     enum pag_device_state before = d->state;
     enum pag_err err = PAG_OK;
@@ -122,7 +121,7 @@ static enum pag_err apply_report(struct pag_store_tx *tx, struct pag_op *op)
     }
     err = pag_device_get(db, NULL, a.device, &d);
     err = err == PAG_OK ? pag_action_update(db, &next) : err;
-    err = err == PAG_OK ? settle_device(tx, op, &d, &next) : err;
+    err = err == PAG_OK ? pag_settle_device(tx, op, &d, &next) : err;
     err = err == PAG_OK ? pag_action_event(tx, &next) : err;
     if (err == PAG_OK) {
         count_final(op->call->thread->app, next.state);
@@ -182,6 +181,12 @@ static enum pag_err moved_action(struct pag_db *db, const struct pag_transfer *t
     return err;
 }
 
+/* It installs by itself, or it waits to be told. */
+static enum pag_report_state has_it_all(const struct pag_device *d)
+{
+    return d->protocol == PAG_PROTOCOL_SECUREESP ? PAG_REPORT_DOWNLOADED : PAG_REPORT_INSTALLING;
+}
+
 static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_transfer *t = op->in;
@@ -199,14 +204,18 @@ static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK) {
         return err == PAG_E_NOT_FOUND && t->complete ? pag_device_update(db, &d) : err;
     }
-    if (!t->complete && a.state == PAG_REPORT_INSTALLING) {
+    bool whole = a.state == PAG_REPORT_INSTALLING || a.state == PAG_REPORT_DOWNLOADED;
+    if (whole && !t->complete) {
         return PAG_OK; /* of an earlier try, told late */
     }
-    a.state = t->complete ? PAG_REPORT_INSTALLING : PAG_REPORT_DOWNLOADING;
+    if (a.state == PAG_REPORT_INSTALLING && d.protocol == PAG_PROTOCOL_SECUREESP) {
+        return pag_device_update(db, &d); /* fetched once more after flash */
+    }
+    a.state = t->complete ? has_it_all(&d) : PAG_REPORT_DOWNLOADING;
     a.progress_pct = t->complete ? 100 : a.progress_pct;
     a.changed_ms = pag_store_tx_now(tx);
     err = pag_action_update(db, &a);
-    err = err == PAG_OK ? settle_device(tx, op, &d, &a) : err;
+    err = err == PAG_OK ? pag_settle_device(tx, op, &d, &a) : err;
     return err == PAG_OK ? pag_action_event(tx, &a) : err;
 }
 
@@ -259,9 +268,11 @@ static void take_result(struct pag_command *c, struct pag_span text)
     c->result[n] = '\0';
 }
 
-static enum pag_err apply_result(struct pag_store_tx *tx, struct pag_op *op)
+enum pag_err pag_command_end(struct pag_store_tx *tx, struct pag_op *op, const char *device,
+                             const struct pag_native_result *result)
 {
-    const struct result_in *in = op->in;
+    const struct result_in room = { device, result };
+    const struct result_in *in = &room;
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_command c;
     struct pag_device d;
@@ -298,6 +309,12 @@ static enum pag_err apply_result(struct pag_store_tx *tx, struct pag_op *op)
     return pag_store_event_add(tx, &event);
 }
 
+static enum pag_err apply_result(struct pag_store_tx *tx, struct pag_op *op)
+{
+    const struct result_in *in = op->in;
+    return pag_command_end(tx, op, in->device, in->result);
+}
+
 void pag_app_command_result(struct pag_call *call, const char *device, const struct pag_native_result *result)
 {
     struct result_in *in = pag_arena_alloc(call->arena, sizeof *in);
@@ -311,9 +328,8 @@ void pag_app_command_result(struct pag_call *call, const char *device, const str
 
 /* ---- status, data, presence ---- */
 
-static enum pag_err apply_status(struct pag_store_tx *tx, struct pag_op *op)
+enum pag_err pag_status_keep(struct pag_store_tx *tx, const struct pag_status_in *in)
 {
-    const struct pag_status_in *in = op->in;
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_device d;
     enum pag_err err = pag_device_get(db, NULL, in->device, &d);
@@ -326,6 +342,11 @@ static enum pag_err apply_status(struct pag_store_tx *tx, struct pag_op *op)
         err = err == PAG_OK ? pag_device_event(tx, &d, "device.online", "device") : err;
     }
     return err;
+}
+
+static enum pag_err apply_status(struct pag_store_tx *tx, struct pag_op *op)
+{
+    return pag_status_keep(tx, op->in);
 }
 
 void pag_app_status_in(struct pag_call *call, const struct pag_status_in *in)

@@ -21,6 +21,12 @@ static const struct {
     { "config", PAG_COMMAND_CONFIG, 1, PAG_COMMAND_ARG_MAX, true },
     { "cancel", PAG_COMMAND_CANCEL, 1, 10, false },
     { "app", PAG_COMMAND_APP, 0, PAG_COMMAND_ARG_MAX, true },
+    /* of secureESP8266 alone */
+    { "firmware", (enum pag_command_kind)PAG_WORD_FIRMWARE, 0, 0, true },
+    { "flash", (enum pag_command_kind)PAG_WORD_FLASH, 0, 0, true },
+    { "ca", (enum pag_command_kind)PAG_WORD_CA, 0, 0, true },
+    { "cert", (enum pag_command_kind)PAG_WORD_CERT, 0, 0, true },
+    { "key", (enum pag_command_kind)PAG_WORD_KEY, 0, 0, true },
 };
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };

@@ -19,6 +19,15 @@ const char *pag_command_kind_word(enum pag_command_kind k); /* "check" …; "unk
 /* 0: no such kind that an operator may send. */
 unsigned pag_command_kind_by_word(struct pag_span word);
 
+/* Command kinds of secureESP8266 besides reboot and config: never on the native wire. */
+enum pag_command_word {
+    PAG_WORD_FIRMWARE = 32,
+    PAG_WORD_FLASH,
+    PAG_WORD_CA,
+    PAG_WORD_CERT,
+    PAG_WORD_KEY,
+};
+
 enum { PAG_COMMAND_ARG_MAX = 1024, PAG_COMMAND_RESULT_MAX = 200 };
 
 struct pag_command {

@@ -7,7 +7,7 @@
 #include "core/native.h"
 #include "server/domain/access.h"
 
-enum pag_protocol { PAG_PROTOCOL_UNKNOWN = 0, PAG_PROTOCOL_NATIVE, PAG_PROTOCOL_HTTP_UPDATE };
+enum pag_protocol { PAG_PROTOCOL_UNKNOWN = 0, PAG_PROTOCOL_NATIVE, PAG_PROTOCOL_HTTP_UPDATE, PAG_PROTOCOL_SECUREESP };
 const char *pag_protocol_word(enum pag_protocol p); /* "native", "esp8266-http-update", "unknown" */
 
 /* How strongly an identity was proven. */

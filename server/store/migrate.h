@@ -10,6 +10,7 @@ extern const struct pag_span pag_asset__0003_judge_sql;
 extern const struct pag_span pag_asset__0004_shown_sql;
 extern const struct pag_span pag_asset__0005_signatures_sql;
 extern const struct pag_span pag_asset__0007_field_sql;
+extern const struct pag_span pag_asset__0006_secureesp_sql;
 
 uint32_t pag_migrate_newest(void);
 /* 0: an empty database. */

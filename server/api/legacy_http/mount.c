@@ -3,9 +3,11 @@
 #include "core/bytes.h"
 #include "server/api/legacy_http/legacy.h"
 #include "server/api/reply.h"
+#include "server/api/secureesp/serve.h"
 
 static const pag_mount_fn handlers[PAG_MOUNT_KINDS] = {
     [PAG_MOUNT_HTTPUPDATE] = pag_legacy_serve,
+    [PAG_MOUNT_SECUREESP8266] = pag_secureesp_handle,
 };
 
 static bool take(const struct pag_http_request *req, const struct pag_mount_found *f,

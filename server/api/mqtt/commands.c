@@ -30,6 +30,13 @@ static void sent_done(struct pag_call *call, enum pag_err err)
         pag_log_warn(s->head->config.api->log, "mqtt.command_not_marked", PAG_F_U64("command", s->id),
                      PAG_F_STR("error", pag_err_word(err)));
     }
+    for (size_t i = 0; i < PAG_HEAD_AWAITED_MAX; i++) {
+        struct pag_head_awaited *a = &s->head->awaited[i];
+        if (a->command == s->id && a->message == 0) { /* sent without a receipt, and kept as such now */
+            a->command = 0;
+            atomic_fetch_sub(&s->head->awaiting, 1);
+        }
+    }
     pag_arena_close(call->arena);
     free(s);
 }
@@ -108,6 +115,12 @@ static struct pag_head_awaited *await(struct pag_mqtt_head *head, uint32_t comma
     return a;
 }
 
+void pag_head_mark_sent(struct pag_mqtt_head *head, uint32_t command)
+{
+    await(head, command)->message = 0;
+    mark_sent(head, command);
+}
+
 /* ---- handing over ---- */
 
 static bool push_one(struct pag_mqtt_head *head, const struct pag_command *c)
@@ -139,10 +152,18 @@ static void push_due(struct pag_mqtt_head *head, struct pag_call *call, const ch
     struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
     struct pag_command list[COMMANDS_AT_ONCE];
     struct pag_product product;
+    enum pag_dialect dialect = PAG_DIALECT_NONE;
     size_t n = COMMANDS_AT_ONCE;
     if (row == NULL || pag_app_device(call, device, row) != PAG_OK || !row->device.online ||
         pag_app_product(call, row->device.product, &product) != PAG_OK ||
-        pag_app_commands_due(call, device, list, &n) != PAG_OK) {
+        pag_app_dialect_of(call, product.id, &dialect) != PAG_OK) {
+        return;
+    }
+    if (dialect == PAG_DIALECT_SECUREESP) {
+        pag_head_dialect_push(head, call, device);
+        return;
+    }
+    if (pag_app_commands_due(call, device, list, &n) != PAG_OK) {
         return;
     }
     for (size_t i = 0; i < n; i++) {

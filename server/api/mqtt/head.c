@@ -83,10 +83,24 @@ static bool read_product_topic(struct letter *l, struct pag_topic *out)
     return false;
 }
 
+/* Only of devices whose product speaks it: a native device's sample would be a second voice of its own. */
+static bool read_dialect_topic(struct letter *l, struct pag_topic *out)
+{
+    struct pag_call *call = &l->message.call;
+    enum pag_dialect dialect = PAG_DIALECT_NONE;
+    struct whose *w = pag_arena_alloc(call->arena, sizeof *w);
+    if (w == NULL || !l->head->dialect || !pag_head_dialect_topic(pag_span_str(l->topic), out)) {
+        return false;
+    }
+    return out->kind == PAG_TOPIC_COMMAND ||
+           (look_up(call, out->device, w) && pag_app_dialect_of(call, w->product.id, &dialect) == PAG_OK &&
+            dialect == PAG_DIALECT_SECUREESP);
+}
+
 static bool address(struct letter *l, struct pag_topic *t)
 {
     enum pag_err err = pag_topic_read(pag_span_str(l->topic), t);
-    if (err == PAG_E_NOT_FOUND && read_product_topic(l, t)) {
+    if (err == PAG_E_NOT_FOUND && (read_product_topic(l, t) || read_dialect_topic(l, t))) {
         err = PAG_OK;
     }
     return err == PAG_OK && pag_text_copy(l->device, sizeof l->device, t->device) == PAG_OK;
@@ -116,6 +130,13 @@ static void letter_open(struct pag_loop *loop, struct pag_task *task)
         return;
     }
     l->message.kind = t.kind;
+    if (t.kind == PAG_TOPIC_COMMAND) { /* our own, unless it is retained */
+        if (l->retained) {
+            pag_head_dialect_retained(head, l->topic);
+        }
+        letter_done(&l->message.call, PAG_OK);
+        return;
+    }
     l->message.topic = pag_arena_text(l->message.call.arena, t.rest);
     pag_inbox_take(&l->message);
 }
@@ -192,7 +213,7 @@ static void add_template(struct pag_mqtt_head *head, enum pag_topic_kind kind, c
     }
 }
 
-static enum pag_err read_templates(struct pag_mqtt_head *head)
+static enum pag_err read_templates(struct pag_mqtt_head *head, bool *dialect)
 {
     struct pag_product *product = NULL;
     size_t n = 0;
@@ -205,17 +226,20 @@ static enum pag_err read_templates(struct pag_mqtt_head *head)
         add_template(head, PAG_TOPIC_STATUS, product[i].settings.topic_status);
         add_template(head, PAG_TOPIC_WILL, product[i].settings.topic_will);
     }
+    *dialect = err == PAG_OK && pag_head_dialect_changed(head, &call);
     pag_arena_close(call.arena);
     return err;
 }
 
 static enum pag_err client_new(struct pag_mqtt_head *head, struct pag_fail *why)
 {
-    const char *filters[PAG_HEAD_TEMPLATES_MAX + 3] = { "pg/v1/d/+/up/#", "pg/v1/d/+/will" };
+    const char *filters[PAG_HEAD_TEMPLATES_MAX + PAG_HEAD_DIALECT_FILTERS + 3] = { "pg/v1/d/+/up/#",
+                                                                                   "pg/v1/d/+/will" };
     struct pag_mqtt_config config = head->config.client;
     for (size_t i = 0; i < head->tmpl_n; i++) {
         filters[2 + i] = head->tmpl[i].filter;
     }
+    (void)pag_head_dialect_filters(head, filters + 2 + head->tmpl_n);
     config.filters = filters;
     config.on_message = on_message;
     config.on_state = on_state;
@@ -237,8 +261,9 @@ void pag_head_products_changed(struct pag_mqtt_head *head)
     if (head->config.on_products != NULL) {
         head->config.on_products(head->config.ctx);
     }
-    bool same = read_templates(head) != PAG_OK ||
-                (n == head->tmpl_n && memcmp(before, head->tmpl, n * sizeof before[0]) == 0);
+    bool dialect = false;
+    bool same = read_templates(head, &dialect) != PAG_OK ||
+                (!dialect && n == head->tmpl_n && memcmp(before, head->tmpl, n * sizeof before[0]) == 0);
     free(before);
     if (same) {
         return;
@@ -267,9 +292,10 @@ enum pag_err pag_mqtt_head_new(const struct pag_mqtt_head_config *config, struct
     if (head == NULL) {
         return PAG_E_NO_MEMORY;
     }
+    bool dialect = false;
     head->config = *config;
     head->pool = pag_arena_pool_new((size_t)1 << 20);
-    enum pag_err err = head->pool != NULL ? read_templates(head) : PAG_E_NO_MEMORY;
+    enum pag_err err = head->pool != NULL ? read_templates(head, &dialect) : PAG_E_NO_MEMORY;
     if (err == PAG_OK) {
         err = client_new(head, why);
     }

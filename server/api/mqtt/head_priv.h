@@ -7,6 +7,7 @@
 #include "server/api/mqtt/inbox.h"
 #include "server/app/admin.h"
 #include "server/app/devices.h"
+#include "server/app/dialect.h"
 #include "server/app/releases.h"
 
 /* Shared by head.c (in), push.c and commands.c (out). Everything is on the head's loop except where atomic.
@@ -44,6 +45,7 @@ struct pag_mqtt_head {
     atomic_uint inbox;
     struct pag_head_template tmpl[PAG_HEAD_TEMPLATES_MAX];
     size_t tmpl_n;
+    bool dialect;           /* a product speaks secureESP8266: its topics are listened to */
     struct pag_task forget; /* who is there, after the broker was lost */
     atomic_bool forgetting;
     /* push.c */
@@ -67,6 +69,21 @@ struct pag_call pag_head_call(struct pag_mqtt_head *head, struct pag_arena *aren
 /* A product's own command topic hears the kind as a word: its clients know nothing of CBOR. */
 void pag_head_publish_word(struct pag_mqtt_head *head, const struct pag_product *p, const char *device,
                            const char *word);
+
+/* dialect.c */
+enum { PAG_HEAD_DIALECT_FILTERS = 4 };
+/* Filters of the dialects in use, at most PAG_HEAD_DIALECT_FILTERS; how many. They are literals. */
+size_t pag_head_dialect_filters(const struct pag_mqtt_head *head,
+                                const char *filter[PAG_HEAD_DIALECT_FILTERS]);
+/* Reads a dialect's topic; the device's product is not looked at. */
+bool pag_head_dialect_topic(struct pag_span topic, struct pag_topic *out);
+/* Asks the store whether a product speaks it; false: as before. */
+bool pag_head_dialect_changed(struct pag_mqtt_head *head, struct pag_call *call);
+/* A retained command would be carried out at every reconnect: it is taken away. */
+void pag_head_dialect_retained(struct pag_mqtt_head *head, const char *topic);
+/* The next command for a device of the dialect, one at a time, QoS 0 and not retained. */
+void pag_head_dialect_push(struct pag_mqtt_head *head, struct pag_call *call, const char *device);
+void pag_head_mark_sent(struct pag_mqtt_head *head, uint32_t command);
 
 /* commands.c: handed over at once to a device that is there, again when it comes back, until there is a
  * result */

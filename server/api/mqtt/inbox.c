@@ -6,6 +6,7 @@
 #include "core/native.h"
 #include "server/api/json.h"
 #include "server/api/limits.h"
+#include "server/api/mqtt/sample.h"
 #include "server/api/mqtt/status.h"
 #include "server/api/report.h"
 
@@ -97,10 +98,27 @@ static void take_will(struct pag_inbox_message *m)
     pag_app_presence(&m->call, m->device, m->online);
 }
 
+static void take_sample(struct pag_inbox_message *m)
+{
+    struct pag_fail why = { .code = PAG_OK };
+    struct pag_secureesp_status *in = pag_arena_alloc(m->call.arena, sizeof *in);
+    if (m->retained) { /* an old one: it proves nothing about now */
+        refuse(m, "a retained status", PAG_E_STALE);
+        return;
+    }
+    enum pag_err err = in != NULL ? pag_sample_read(m->call.arena, m->payload, in, &why) : PAG_E_NO_MEMORY;
+    if (err != PAG_OK) {
+        refuse(m, why.what != NULL ? why.what : "no memory for a status", err);
+        return;
+    }
+    in->device = m->device;
+    pag_app_secureesp_status(&m->call, in);
+}
+
 /* What tells of an update or of presence has more room than what flows. */
 static bool within_limits(const struct pag_inbox_message *m)
 {
-    bool flows = m->kind == PAG_TOPIC_STATUS || m->kind == PAG_TOPIC_DATA;
+    bool flows = m->kind == PAG_TOPIC_STATUS || m->kind == PAG_TOPIC_DATA || m->kind == PAG_TOPIC_SAMPLE;
     return flows ? pag_limits_message(m->api, m->call.thread, m->device)
                  : pag_limits_request(m->api, m->call.thread, m->device, m->device) == 0;
 }
@@ -129,6 +147,14 @@ void pag_inbox_take(struct pag_inbox_message *m)
     case PAG_TOPIC_WILL:
         take_will(m);
         return;
+    case PAG_TOPIC_SAMPLE:
+        take_sample(m);
+        return;
+    case PAG_TOPIC_GONE:
+        pag_app_presence(&m->call, m->device, false);
+        return;
+    case PAG_TOPIC_COMMAND:
+        break; /* taken by the head */
     }
     refuse(m, "no such topic", PAG_E_INTERNAL);
 }

@@ -77,8 +77,10 @@ static enum pag_err fanout_step(struct pag_mqtt_head *head, struct pag_head_fano
     char(*id)[PAG_DEVICE_ID_MAX + 1] = NULL;
     struct pag_product product;
     size_t n = 0;
+    enum pag_dialect dialect = PAG_DIALECT_NONE;
     enum pag_err err = pag_app_product(call, f->product, &product);
-    if (err == PAG_OK) {
+    err = err == PAG_OK ? pag_app_dialect_of(call, product.id, &dialect) : err;
+    if (err == PAG_OK && dialect == PAG_DIALECT_NONE) { /* else its next status brings the update about */
         err = pag_app_device_ids(call, f->product, f->after[0] != '\0' ? f->after : NULL, DEVICES_AT_ONCE,
                                  &id, &n);
     }

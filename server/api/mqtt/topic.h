@@ -17,6 +17,10 @@ enum pag_topic_kind {
     PAG_TOPIC_RESULT, /* …/up/result: CBOR command result */
     PAG_TOPIC_DATA,   /* …/up/data or …/up/data/<rest>: the application's own */
     PAG_TOPIC_WILL,   /* …/will: presence */
+    /* of a dialect (server/domain/dialect.h) */
+    PAG_TOPIC_SAMPLE,  /* /status/<id> */
+    PAG_TOPIC_GONE,    /* /will/<id>, /will/<id>/will: offline, whatever the payload */
+    PAG_TOPIC_COMMAND, /* /command/<id>/…: ours; what is retained there does harm */
 };
 
 struct pag_topic {

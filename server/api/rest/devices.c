@@ -95,6 +95,7 @@ static void show(struct pag_rest *r)
     }
     json_t *o = render_row(row);
     (void)json_object_set_new(o, "freshness", freshness(r, id, &row->device));
+    pag_rest_said(r, id, o);
     pag_rest_json(r, 200, o);
 }
 

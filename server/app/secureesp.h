@@ -1,0 +1,46 @@
+#ifndef PAG_SERVER_APP_SECUREESP_H
+#define PAG_SERVER_APP_SECUREESP_H
+
+#include "server/app/app.h"
+#include "server/domain/command.h"
+#include "server/domain/dialect.h"
+
+/* Devices that speak secureESP8266: what they say, what they fetch, what they are to be told next. */
+
+struct pag_secureesp_status {
+    const char *device;
+    struct pag_sample sample; /* as said: counters still of 32 bits, at_ms not set */
+    struct pag_span json;     /* the message, at most 8 KiB */
+};
+/*
+ * One status message: a check-in with the image that it names, then its sample, what it proves about the
+ * command on its way, and the next step of an update. Unknown devices: PAG_E_NOT_FOUND, nothing is stored.
+ */
+void pag_app_secureesp_status(struct pag_call *call, const struct pag_secureesp_status *in);
+
+/* It has asked for a file; code: a PAG_FETCH_…, or a status. No done; written in its own time. */
+void pag_app_secureesp_fetched(struct pag_app_thread *thread, const char *device, enum pag_command_kind kind,
+                               int32_t code);
+
+/* The one command that may go out to this device now. PAG_E_NOT_FOUND: none, or one is on its way. */
+enum pag_err pag_app_secureesp_due(struct pag_call *call, const char *device, struct pag_command *out);
+
+/* ---- series ---- */
+
+struct pag_series_in {
+    const char *device;
+    enum pag_series_field field;
+    int64_t from_ms, to_ms; /* both included */
+    uint32_t limit;         /* 1 .. 10000 */
+};
+struct pag_series_value {
+    int64_t at_ms;
+    int64_t number;
+    const char *word; /* NULL: number */
+};
+enum pag_err pag_app_series(struct pag_call *call, const struct pag_series_in *in,
+                            struct pag_series_value **list, size_t *n);
+/* The newest sample. PAG_E_NOT_FOUND: none. */
+enum pag_err pag_app_series_last(struct pag_call *call, const char *device, struct pag_sample *out);
+
+#endif
