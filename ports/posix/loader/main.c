@@ -226,55 +226,58 @@ static int boot_once(const struct options *o)
 
 /* ---- power supply: starts the device again when it dies ---- */
 
-static volatile sig_atomic_t stop_wanted;
+static bool stop_wanted;
 
-static void on_stop(int signal_number)
+/* Held back all the time and asked for where the loader waits, so that none comes between look and wait. */
+static void hold_signals(sigset_t *held)
 {
-    (void)signal_number;
-    stop_wanted = 1;
+    (void)sigemptyset(held);
+    (void)sigaddset(held, SIGTERM);
+    (void)sigaddset(held, SIGINT);
+    (void)sigaddset(held, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, held, NULL);
 }
 
-static void watch_signals(void (*handler)(int))
+/* Until the child is gone; passes the wish to stop on to it. */
+static int wait_child(pid_t child, const sigset_t *held)
 {
-    struct sigaction act = { .sa_handler = handler };
-    (void)sigemptyset(&act.sa_mask);
-    (void)sigaction(SIGTERM, &act, NULL);
-    (void)sigaction(SIGINT, &act, NULL);
+    int raw = 0;
+    while (waitpid(child, &raw, WNOHANG) != child) {
+        int got = sigwaitinfo(held, NULL);
+        if (got == SIGTERM || got == SIGINT) {
+            stop_wanted = true;
+            (void)kill(child, SIGTERM);
+        }
+    }
+    return raw;
 }
 
 /* True: the device stopped and is not to be started again. */
-static bool run_child(const struct options *o, int *status)
+static bool run_child(const struct options *o, const sigset_t *held, int *status)
 {
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
-        watch_signals(SIG_DFL);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)sigprocmask(SIG_UNBLOCK, held, NULL);
         _exit(getppid() == parent ? boot_once(o) : EXIT_FAILED);
     }
     if (child < 0) {
         *status = EXIT_FAILED;
         return true;
     }
-    if (stop_wanted != 0) {
-        (void)kill(child, SIGTERM);
-    }
-    int raw = 0;
-    while (waitpid(child, &raw, 0) < 0) {
-        if (errno == EINTR && stop_wanted != 0) {
-            (void)kill(child, SIGTERM);
-        }
-    }
+    int raw = wait_child(child, held);
     *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
     bool hung = WIFSIGNALED(raw) && WTERMSIG(raw) == SIGALRM;
     (void)setenv("PAG_RESET_REASON", hung ? "watchdog" : "crash", 1);
-    return stop_wanted != 0 || *status == 0 || *status == EXIT_RESCUE;
+    return stop_wanted || *status == 0 || *status == EXIT_RESCUE;
 }
 
-static void nap(void)
+static void nap(const sigset_t *held)
 {
-    struct timespec pause = { 0, RESTART_MS * 1000000L };
-    (void)nanosleep(&pause, NULL);
+    const struct timespec pause = { 0, RESTART_MS * 1000000L };
+    int got = sigtimedwait(held, NULL, &pause);
+    stop_wanted = stop_wanted || got == SIGTERM || got == SIGINT;
 }
 
 static struct timespec changed_at(const char *path)
@@ -284,7 +287,7 @@ static struct timespec changed_at(const char *path)
 }
 
 /* A start on the same wrong file says the same again: wait until it changes, or for longer each time. */
-static void wait_for_config(const struct options *o, unsigned *pause_s)
+static void wait_for_config(const struct options *o, const sigset_t *held, unsigned *pause_s)
 {
     char path[PAG_POSIX_PATH + 16];
     (void)snprintf(path, sizeof path, "%s/device.conf", o->dir);
@@ -293,8 +296,8 @@ static void wait_for_config(const struct options *o, unsigned *pause_s)
     (void)fprintf(stderr,
                   "loader: the configuration stops the device: mend it; again in %u s, or when %s changes\n",
                   *pause_s, path);
-    for (unsigned i = 0; i < *pause_s * 1000 / RESTART_MS && stop_wanted == 0; i++) {
-        nap();
+    for (unsigned i = 0; i < *pause_s * 1000 / RESTART_MS && !stop_wanted; i++) {
+        nap(held);
         struct timespec now = changed_at(path);
         if (now.tv_sec != before.tv_sec || now.tv_nsec != before.tv_nsec) {
             return;
@@ -316,16 +319,17 @@ int main(int argc, char **argv)
     if (o.once) {
         return boot_once(&o);
     }
-    watch_signals(on_stop);
+    sigset_t held;
+    hold_signals(&held);
     unsigned pause_s = 0; /* after the last wrong configuration */
-    while (stop_wanted == 0 && !run_child(&o, &status)) {
+    while (!stop_wanted && !run_child(&o, &held, &status)) {
         if (status == PAG_POSIX_EXIT_CONFIG) {
-            wait_for_config(&o, &pause_s);
+            wait_for_config(&o, &held, &pause_s);
             continue;
         }
         pause_s = 0;
         (void)fprintf(stderr, "loader: device ended with %d, reset\n", status);
-        nap();
+        nap(&held);
     }
-    return stop_wanted != 0 ? 0 : status;
+    return stop_wanted ? 0 : status;
 }
