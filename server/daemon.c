@@ -17,6 +17,7 @@
 #include "host/rand.h"
 #include "host/seal.h"
 #include "host/x509.h"
+#include "server/api/legacy_http/pins.h"
 #include "server/lock.h"
 
 enum { FILES_WANTED = 65536 };
@@ -180,7 +181,8 @@ static int app_up(struct pag_daemon *d)
         .image_max = d->config.limits.image,
     };
     d->api.buckets = pag_buckets_new();
-    if (d->api.buckets == NULL) {
+    d->api.pins = pag_pins_new();
+    if (d->api.buckets == NULL || d->api.pins == NULL) {
         return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
     }
     pag_daemon_set_limits(d);
@@ -408,6 +410,7 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
     pag_http_free(d->legacy);
     pag_api_close(&d->api);
     pag_buckets_free(d->api.buckets);
+    pag_pins_free(d->api.pins);
     pag_tls_free(d->console_tls);
     pag_tls_free(d->device_tls);
     for (size_t i = 0; i < PAG_NETWORK_THREADS_MAX; i++) {

@@ -63,6 +63,7 @@ struct pag_api_process {
 struct pag_rest_table;
 struct pag_buckets;
 struct pag_timing;
+struct pag_pins;
 
 /* May change while the server runs; 0: no limit, but for transfers. */
 struct pag_api_limits {
@@ -85,6 +86,7 @@ struct pag_api {
     uint8_t freshness_point[PAG_P256_POINT_BYTES];
     const char *freshness_pem;
     struct pag_api_limits limits;
+    struct pag_pins *pins;       /* of legacy_http/pins.c; NULL: downloads in pieces are not pinned */
     struct pag_buckets *buckets; /* of server/api/limits.c; NULL: no limits of devices */
     uint64_t body_max;           /* bytes of a request body that is not an image */
     uint64_t image_max;

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "server/app/op.h"
 #include "server/app/visit.h"
+#include "server/domain/file.h"
 #include "server/domain/epochs.h"
 
 enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4 };
@@ -101,6 +102,32 @@ static bool learned_md5(const struct pag_visit *v, const struct pag_facts *said)
            !same_md5(&said->running_md5, &v->device.facts.running_md5);
 }
 
+/* The same firmware, packed and not. */
+static bool same_payload(const struct pag_catalog *c, const uint8_t a[PAG_SHA256_BYTES],
+                         const struct pag_release_image *b)
+{
+    static const uint8_t none[16];
+    uint32_t release = 0;
+    uint32_t image = 0;
+    if (!pag_catalog_by_sha256(c, a, &release, &image)) {
+        return false;
+    }
+    const struct pag_release_image *i = &c->release[release].release->image[image];
+    return memcmp(i->payload_md5, none, sizeof none) != 0 &&
+           memcmp(i->payload_md5, b->payload_md5, sizeof none) == 0 && strcmp(i->release, b->release) == 0;
+}
+
+/* Which of the forms of what runs: the one it was given last, or was known to run. */
+static const uint8_t *form_of(const struct pag_visit *v, const struct pag_release_image *found)
+{
+    if (v->has_action && same_payload(v->catalog, v->action.target, found)) {
+        return v->action.target;
+    }
+    const struct pag_fact_digest *was = &v->device.facts.running;
+    return was->source != PAG_ABSENT && same_payload(v->catalog, was->value, found) ? was->value
+                                                                                    : found->sha256;
+}
+
 static void resolve_legacy(struct pag_visit *v, struct pag_facts *said)
 {
     struct pag_fact_digest *running = &said->running;
@@ -112,7 +139,7 @@ static void resolve_legacy(struct pag_visit *v, struct pag_facts *said)
     if (said->running_md5.source != PAG_ABSENT) {
         if (pag_catalog_by_md5(v->catalog, said->running_md5.value, &release, &image)) {
             running->source = PAG_LEARNED;
-            memcpy(running->value, v->catalog->release[release].release->image[image].sha256,
+            memcpy(running->value, form_of(v, &v->catalog->release[release].release->image[image]),
                    sizeof running->value);
         } else if (learned_md5(v, said)) {
             running->source = PAG_LEARNED;
@@ -121,7 +148,8 @@ static void resolve_legacy(struct pag_visit *v, struct pag_facts *said)
             *running = v->device.facts.running; /* what was learned of this MD5 before */
         }
     }
-    if (running->source == PAG_ABSENT && v->device.facts.running.source != PAG_ABSENT) {
+    bool says = v->in->protocol != PAG_PROTOCOL_FILES || said->version.source != PAG_ABSENT;
+    if (running->source == PAG_ABSENT && says && v->device.facts.running.source != PAG_ABSENT) {
         memset(&v->device.facts.running, 0, sizeof v->device.facts.running);
         v->learned = true;
     }
@@ -263,6 +291,20 @@ static void see_regress(struct pag_visit *v)
     }
 }
 
+/* A file that is no update of the sketch: a stand-in for it, or data. */
+static bool is_of_stand_in(const struct pag_visit *v)
+{
+    uint32_t release = 0;
+    uint32_t at = 0;
+    if (v->in->file == NULL ||
+        !pag_catalog_by_file(v->catalog, v->in->file, v->in->any_name, &release, &at)) {
+        return false;
+    }
+    const struct pag_release_image *image = &v->catalog->release[release].release->image[at];
+    return pag_image_is_side(image->name) ||
+           (image->kind == PAG_IMAGE_FILESYSTEM && v->in->mode == PAG_CHECK_FIRMWARE);
+}
+
 static void make_plan(struct pag_visit *v)
 {
     const struct pag_plan_in in = { .catalog = v->catalog,
@@ -270,6 +312,11 @@ static void make_plan(struct pag_visit *v)
                                     .image = v->image,
                                     .image_n = v->image_n,
                                     .slot = v->in->mode == PAG_CHECK_FILESYSTEM ? "filesystem" : "firmware",
+                                    .file = v->in->file,
+                                    .any_name = v->in->any_name,
+                                    .side = v->side,
+                                    .any_space = v->in->any_space,
+                                    .no_gzip = v->in->no_gzip,
                                     .now_unix_s = (uint64_t)v->now_ms / 1000 };
     pag_plan_next(&in, &v->plan);
 }
@@ -528,6 +575,7 @@ static enum pag_err decide(struct pag_visit *v)
     if (v->in->mode == PAG_CHECK_FILESYSTEM) { /* of the file system, not of what runs */
         memset(&said.version, 0, sizeof said.version);
     }
+    v->side = is_of_stand_in(v);
     v->learned |= pag_device_learn(&v->device, &said, v->now_ms);
     if (v->device.protocol != v->in->protocol || v->device.proof != v->in->proof) {
         v->device.protocol = v->in->protocol;
@@ -539,17 +587,18 @@ static enum pag_err decide(struct pag_visit *v)
     if (err != PAG_OK) {
         return err;
     }
-    if (v->in->mode != PAG_CHECK_VERSION) {
+    bool acts = v->in->mode != PAG_CHECK_VERSION && !v->side;
+    if (acts) {
         see_action(v);
     }
-    if (v->in->mode == PAG_CHECK_FIRMWARE) {
+    if (v->in->mode == PAG_CHECK_FIRMWARE && !v->side) {
         see_regress(v);
     }
     make_plan(v);
     pag_plan_sentence(&v->plan, why);
-    bool later = v->in->mode != PAG_CHECK_VERSION && !settle_action(v);
+    bool later = acts && !settle_action(v);
     /* What a file system check finds is shown when it begins or ends something. */
-    if (v->in->mode == PAG_CHECK_FIRMWARE ||
+    if ((v->in->mode == PAG_CHECK_FIRMWARE && (!v->side || v->plan.reason == PAG_PLAN_LOOP)) ||
         (v->in->mode == PAG_CHECK_FILESYSTEM && (v->has_fresh || v->action_changed))) {
         judge(v, v->plan.reason == PAG_PLAN_OFFER ? "" : why);
     }

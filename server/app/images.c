@@ -6,6 +6,7 @@
 #include "server/app/image_check.h"
 #include "server/app/release_view.h"
 #include "server/app/releases.h"
+#include "server/domain/file.h"
 
 enum { IMAGE_MAX = 64 << 20, RATIO_MAX = 20 };
 
@@ -15,7 +16,7 @@ struct upload {
     struct pag_fail why;
     const char *code; /* problem code of a refusal */
     size_t form_n;
-    uint8_t (*form)[16];
+    struct pag_md5_form *form;
     char product[PAG_PRODUCT_HEX];
     struct pag_image_check check;
 };
@@ -62,6 +63,35 @@ static enum pag_err unpack(struct pag_span file, struct pag_span *payload, struc
     return pag_gunzip_all(file, IMAGE_MAX, RATIO_MAX, plain);
 }
 
+enum { FORMS_ROOM = PAG_MD5_FORMS_MAX + 2 };
+
+/*
+ * By what a device that runs it can say: the MD5 of each form that its header may have (ESP8266), the MD5 as
+ * it is and the first half of the SHA-256 behind it (ESP32 family).
+ */
+static enum pag_err index_payload(struct pag_op *op, struct upload *u, struct pag_span payload, bool has_hash)
+{
+    u->image.unpacked_bytes = (uint32_t)payload.n;
+    pag_store_md5(payload, u->image.payload_md5);
+    u->form = pag_arena_alloc(op->call->arena, FORMS_ROOM * sizeof *u->form);
+    if (u->form == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    if (u->image.chip == PAG_CHIP_ESP8266) {
+        u->form_n = pag_store_md5_forms(payload, u->form);
+    } else if (u->image.kind == PAG_IMAGE_ESP32) {
+        u->form[0].flash_mode = PAG_FLASH_MODE_UNKNOWN;
+        memcpy(u->form[0].md5, u->image.payload_md5, sizeof u->form[0].md5);
+        u->form_n = 1;
+        if (has_hash && payload.n > PAG_SHA256_BYTES) {
+            u->form[1].flash_mode = PAG_FLASH_MODE_UNKNOWN;
+            memcpy(u->form[1].md5, payload.p + payload.n - PAG_SHA256_BYTES, sizeof u->form[1].md5);
+            u->form_n = 2;
+        }
+    }
+    return PAG_OK;
+}
+
 static enum pag_err read_firmware(struct pag_op *op, struct upload *u, struct pag_span file,
                                   struct pag_buf *plain)
 {
@@ -87,6 +117,10 @@ static enum pag_err read_firmware(struct pag_op *op, struct upload *u, struct pa
         return err;
     }
     take_facts(&u->image, &found);
+    err = index_payload(op, u, pag_span_of(inside.p, found.payload_bytes), found.has_hash);
+    if (err != PAG_OK) {
+        return err;
+    }
     if (signature.n > 0) {
         err = pag_image_check_trailer(op, &u->check, payload, signature, &u->image);
     }
@@ -100,23 +134,14 @@ static enum pag_err read_image(struct pag_op *op, struct upload *u, struct pag_s
     if (strcmp(u->image.name, "filesystem") == 0) {
         return read_filesystem(op, u, file);
     }
+    if (pag_image_is_raw(u->image.name)) { /* nothing of ours is in it */
+        u->image.kind = PAG_IMAGE_FILESYSTEM;
+        u->image.payload_bytes = (uint32_t)file.n;
+        return PAG_OK;
+    }
     enum pag_err err = read_firmware(op, u, file, &plain);
     pag_store_file_free(&plain);
     return err;
-}
-
-static enum pag_err md5_forms(struct pag_op *op, struct upload *u, struct pag_span file)
-{
-    pag_store_md5(file, u->image.md5);
-    if (u->image.chip != PAG_CHIP_ESP8266 || u->image.gzip || u->image.kind == PAG_IMAGE_FILESYSTEM) {
-        return PAG_OK;
-    }
-    u->form = pag_arena_alloc(op->call->arena, PAG_MD5_FORMS_MAX * sizeof *u->form);
-    if (u->form == NULL) {
-        return PAG_E_NO_MEMORY;
-    }
-    u->form_n = pag_store_md5_forms(pag_span_of(file.p, u->image.payload_bytes), u->form);
-    return PAG_OK;
 }
 
 /* On the worker: the whole file is read and judged by itself. */
@@ -139,7 +164,7 @@ static enum pag_err examine(struct pag_op *op)
     } else if (err != PAG_OK && err != PAG_E_NO_MEMORY && err != PAG_E_IO) {
         u->code = "image-refused";
     }
-    err = err == PAG_OK ? md5_forms(op, u, pag_buf_span(&file)) : err;
+    pag_store_md5(pag_buf_span(&file), u->image.md5);
     pag_store_file_free(&file);
     return err;
 }
@@ -191,7 +216,7 @@ static enum pag_err check_draft(struct pag_op *op, struct pag_db *db, const stru
         return pag_refuse(op->call, PAG_E_CONFLICT, "conflict", "The release is no draft any more.");
     }
     if (r.image_n == PAG_RELEASE_IMAGES_MAX) {
-        return pag_refuse(op->call, PAG_E_LIMIT, "image-refused", "A release has at most four images.");
+        return pag_refuse(op->call, PAG_E_LIMIT, "image-refused", "A release has at most eight images.");
     }
     struct pag_release_image judged = u->image;
     if (judged.kind == PAG_IMAGE_FILESYSTEM) {
@@ -217,7 +242,7 @@ static enum pag_err keep(struct pag_store_tx *tx, struct pag_op *op)
     err = err == PAG_OK ? pag_image_insert(db, r.product, &u->image) : err;
     err = err == PAG_OK ? pag_image_check_keep(db, &u->check, r.product, &u->image) : err;
     for (size_t i = 0; i < u->form_n && err == PAG_OK; i++) {
-        err = pag_image_md5_insert(db, r.product, u->image.id, u->form[i]);
+        err = pag_image_md5_insert(db, r.product, u->image.id, &u->form[i]);
     }
     err = err == PAG_OK ? pag_release_audit(tx, op, &r, "release.image") : err;
     *(struct pag_release_image *)op->out = u->image;
@@ -269,6 +294,9 @@ void pag_app_image_put(struct pag_call *call, const struct pag_image_in *in, str
     if (err == PAG_OK && !pag_image_name_ok(pag_span_str(in->name))) {
         err = pag_refuse_field(call, "/name", "1 to 16 of a-z, 0-9 and -");
     }
+    if (err == PAG_OK && in->file != NULL && !pag_file_name_ok(pag_span_str(in->file))) {
+        err = pag_refuse_field(call, "/file", "1 to 64 letters, digits and ._+-, not beginning with a dot");
+    }
     if (err == PAG_OK && in->has_expected && memcmp(in->expected, in->sha256, sizeof in->sha256) != 0) {
         err = pag_refuse(call, PAG_E_DIGEST, "image-refused", "What arrived is not what Repr-Digest says.");
     }
@@ -284,6 +312,9 @@ void pag_app_image_put(struct pag_call *call, const struct pag_image_in *in, str
     (void)pag_text_copy(u->image.name, sizeof u->image.name, pag_span_str(in->name));
     memcpy(u->image.sha256, in->sha256, sizeof u->image.sha256);
     u->image.bytes = in->bytes;
+    u->image.core = in->core;
+    u->image.flash_offset = in->flash_offset;
+    (void)pag_text_copy(u->image.file, sizeof u->image.file, pag_span_str(in->file));
     op->data = u;
     pag_op_work(op, examine, examined);
 }

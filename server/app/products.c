@@ -109,6 +109,7 @@ static void patch_settings(struct pag_product_settings *s, const struct pag_sett
     s->legacy_auth = (set & PAG_SETTING_LEGACY_AUTH) != 0 ? to->legacy_auth : s->legacy_auth;
     s->plain_http = (set & PAG_SETTING_PLAIN_HTTP) != 0 ? to->plain_http : s->plain_http;
     s->max_serves = (set & PAG_SETTING_MAX_SERVES) != 0 ? to->max_serves : s->max_serves;
+    s->core = (set & PAG_SETTING_CORE) != 0 ? to->core : s->core;
     if ((set & PAG_SETTING_TOPIC_COMMAND) != 0) {
         memcpy(s->topic_command, to->topic_command, sizeof s->topic_command);
     }

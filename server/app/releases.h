@@ -23,6 +23,7 @@ enum {
     PAG_SETTING_TOPIC_COMMAND = 16,
     PAG_SETTING_TOPIC_STATUS = 32,
     PAG_SETTING_TOPIC_WILL = 64,
+    PAG_SETTING_CORE = 128,
 };
 struct pag_settings_patch {
     struct pag_product_settings to;
@@ -80,6 +81,9 @@ struct pag_image_in {
     int fd; /* the whole file, readable by pread; the caller's, open until done */
     uint64_t bytes;
     uint8_t sha256[PAG_SHA256_BYTES]; /* of the file, computed by the receiver */
+    const char *file;                 /* name that devices ask for, NULL: none */
+    uint32_t core;                    /* Arduino core, PAG_CORE(); 0: not said */
+    int64_t flash_offset;             /* -1: not said */
     bool has_expected;                /* Repr-Digest was sent */
     uint8_t expected[PAG_SHA256_BYTES];
     const char *verify_key; /* which key the image checks the next one with: hex id or "none"; NULL: found */

@@ -200,6 +200,9 @@ static enum pag_err apply_transfer(struct pag_store_tx *tx, struct pag_op *op)
     if (err != PAG_OK) {
         return err;
     }
+    if (t->looked) {
+        return PAG_OK;
+    }
     err = moved_action(db, t, &a);
     if (err != PAG_OK) {
         return err == PAG_E_NOT_FOUND && t->complete ? pag_device_update(db, &d) : err;

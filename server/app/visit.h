@@ -32,6 +32,7 @@ struct pag_visit {
     size_t image_n;
     struct pag_device_image *dirty[PAG_VISIT_DIRTY_MAX];
     size_t dirty_n;
+    bool side; /* in->file is of a stand-in */
     struct pag_plan plan;
 };
 

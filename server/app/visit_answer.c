@@ -89,7 +89,8 @@ enum pag_err pag_visit_answer(struct pag_visit *v, const char *why)
     enum pag_err err = PAG_OK;
     if (v->in->mode == PAG_CHECK_VERSION) {
         err = fill_version(v);
-    } else if (v->plan.reason == PAG_PLAN_OFFER) {
+    } else if (v->plan.reason == PAG_PLAN_OFFER ||
+               (v->in->always && v->plan.reason == PAG_PLAN_UP_TO_DATE && v->plan.release != NULL)) {
         err = fill_offer(v);
     } else if (v->plan.reason == PAG_PLAN_NO_IMAGE ||
                (v->in->mode == PAG_CHECK_FILESYSTEM && v->plan.reason == PAG_PLAN_NOTHING_PUBLISHED)) {

@@ -7,8 +7,17 @@
 #include "core/native.h"
 #include "server/domain/access.h"
 
-enum pag_protocol { PAG_PROTOCOL_UNKNOWN = 0, PAG_PROTOCOL_NATIVE, PAG_PROTOCOL_HTTP_UPDATE, PAG_PROTOCOL_SECUREESP };
+enum pag_protocol { PAG_PROTOCOL_UNKNOWN = 0, PAG_PROTOCOL_NATIVE, PAG_PROTOCOL_HTTP_UPDATE, PAG_PROTOCOL_SECUREESP,
+    PAG_PROTOCOL_ESP32_UPDATE = 8,
+    PAG_PROTOCOL_FILES
+};
 const char *pag_protocol_word(enum pag_protocol p); /* "native", "esp8266-http-update", "unknown" */
+
+/* It shows that it is there by asking alone. */
+static inline bool pag_protocol_polls(enum pag_protocol p)
+{
+    return p == PAG_PROTOCOL_HTTP_UPDATE || p == PAG_PROTOCOL_ESP32_UPDATE || p == PAG_PROTOCOL_FILES;
+}
 
 /* How strongly an identity was proven. */
 enum pag_proof { PAG_PROOF_NONE = 0, PAG_PROOF_SAID, PAG_PROOF_TOKEN, PAG_PROOF_CERTIFICATE };

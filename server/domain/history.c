@@ -214,6 +214,9 @@ enum pag_report_state pag_action_seen(const struct pag_action *a, const struct p
                     memcmp(f->last_failed.value, a->target, sizeof a->target) == 0;
         return back ? PAG_REPORT_REVERTED : a->state;
     }
+    if (d->protocol == PAG_PROTOCOL_FILES && f->running.source == PAG_ABSENT) {
+        return a->state; /* it never says what it runs */
+    }
     if (d->protocol == PAG_PROTOCOL_SECUREESP) {
         return a->state; /* it says what it runs all the time: that it came back is for its reboot to show */
     }

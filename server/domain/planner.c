@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "server/domain/epochs.h"
+#include "server/domain/file.h"
 #include "server/domain/words.h"
 
 /* ---- finding what runs ---- */
 
-bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint32_t *release,
-                        uint32_t *image)
+const struct pag_plan_md5 *pag_catalog_form(const struct pag_catalog *c, const uint8_t md5[16])
 {
     size_t low = 0;
     size_t high = c->md5_n;
@@ -20,12 +20,34 @@ bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint
             high = mid;
         }
     }
-    if (low == c->md5_n || memcmp(c->md5[low].md5, md5, 16) != 0) {
-        return false;
+    return low < c->md5_n && memcmp(c->md5[low].md5, md5, 16) == 0 ? &c->md5[low] : NULL;
+}
+
+bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint32_t *release,
+                        uint32_t *image)
+{
+    const struct pag_plan_md5 *form = pag_catalog_form(c, md5);
+    if (form != NULL) {
+        *release = form->release;
+        *image = form->image;
     }
-    *release = c->md5[low].release;
-    *image = c->md5[low].image;
-    return true;
+    return form != NULL;
+}
+
+bool pag_catalog_by_file(const struct pag_catalog *c, const char *file, bool any, uint32_t *release,
+                         uint32_t *image)
+{
+    for (size_t r = c->release_n; r-- > 0;) {
+        const struct pag_release *rel = c->release[r].release;
+        for (uint32_t i = 0; rel->state == PAG_RELEASE_PUBLISHED && i < rel->image_n; i++) {
+            if (pag_image_answers(&rel->image[i], file, any)) {
+                *release = (uint32_t)r;
+                *image = i;
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 static bool image_of(const struct pag_release *r, const uint8_t sha256[PAG_SHA256_BYTES], uint32_t *image)
@@ -74,6 +96,7 @@ struct judge {
     bool native;
     const struct pag_release *running; /* NULL: not one of ours */
     uint32_t running_sequence;         /* 0: not known */
+    const struct pag_release_image *running_image; /* NULL: not known by its bytes */
     /* not native: */
     struct pag_key_state key;
     struct pag_epochs_way way;
@@ -86,6 +109,7 @@ static void find_running(struct judge *j)
     uint32_t image = 0;
     bool known = j->facts->running.source != PAG_ABSENT &&
                  pag_catalog_by_sha256(c, j->facts->running.value, &release, &image);
+    j->running_image = known ? &c->release[release].release->image[image] : NULL;
     if (!known && j->facts->running.source == PAG_ABSENT && j->facts->version.source != PAG_ABSENT) {
         known = pag_catalog_by_version(c, j->facts->version.value, &release);
     }
@@ -105,6 +129,14 @@ static enum pag_plan_reason no(struct judge *j, enum pag_plan_reason reason, uin
     return reason;
 }
 
+static bool is_wanted(const struct judge *j, const struct pag_release_image *image, bool firmware)
+{
+    if (j->in->file != NULL) {
+        return pag_image_answers(image, j->in->file, j->in->any_name);
+    }
+    return !pag_image_is_side(image->name) && (image->kind != PAG_IMAGE_FILESYSTEM) == firmware;
+}
+
 /* Images of a release that are wanted: those of the kind, the one of that very name first. */
 static size_t find_forms(const struct judge *j, uint32_t form[PAG_RELEASE_IMAGES_MAX])
 {
@@ -113,8 +145,7 @@ static size_t find_forms(const struct judge *j, uint32_t form[PAG_RELEASE_IMAGES
     size_t n = 0;
     for (int named = 1; named >= 0; named--) {
         for (uint32_t i = 0; i < r->image_n && n < PAG_RELEASE_IMAGES_MAX; i++) {
-            bool fits = (r->image[i].kind == PAG_IMAGE_FILESYSTEM) != firmware;
-            if (fits && (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
+            if (is_wanted(j, &r->image[i], firmware) && (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
                 form[n++] = i;
             }
         }
@@ -129,12 +160,18 @@ static void take_form(struct judge *j, uint32_t form)
     j->plan->image = form;
 }
 
+static bool runs_stand_in(const struct judge *j)
+{
+    return j->running_image != NULL && pag_image_is_side(j->running_image->name);
+}
+
 /* In whichever form it came. */
 static bool is_running(const struct judge *j)
 {
     uint32_t form = 0;
     if (j->facts->running.source != PAG_ABSENT) {
-        return image_of(j->candidate->release, j->facts->running.value, &form);
+        return image_of(j->candidate->release, j->facts->running.value, &form) &&
+               !pag_image_is_side(j->candidate->release->image[form].name);
     }
     return j->facts->version.source != PAG_ABSENT &&
            strcmp(j->facts->version.value, j->candidate->release->version) == 0;
@@ -160,6 +197,9 @@ static enum pag_plan_reason judge_direction(struct judge *j)
     uint32_t to = j->candidate->release->sequence;
     if (to > j->running_sequence || j->running_sequence == 0) {
         return PAG_PLAN_OFFER;
+    }
+    if (to == j->running_sequence && runs_stand_in(j)) {
+        return PAG_PLAN_OFFER; /* it is on its way */
     }
     bool left = j->running != NULL && j->running->state == PAG_RELEASE_WITHDRAWN;
     if (!j->native) {
@@ -219,6 +259,9 @@ static enum pag_plan_reason judge_fit(struct judge *j)
     }
     if (!fits_hardware(f, j->image, j->manifest)) {
         return PAG_PLAN_WRONG_HARDWARE;
+    }
+    if (j->in->any_space) {
+        return PAG_PLAN_OFFER;
     }
     if (f->flash_bytes.source != PAG_ABSENT && firmware &&
         j->image->flash_size_bytes > f->flash_bytes.value) {
@@ -281,10 +324,57 @@ static enum pag_plan_reason judge_key(const struct judge *j)
     return place > 0 ? PAG_PLAN_KEY_STEP : (place < 0 ? PAG_PLAN_KEY_END : PAG_PLAN_OFFER);
 }
 
-static enum pag_plan_reason judge_legacy(const struct judge *j)
+static uint64_t whole_sectors(uint64_t bytes)
+{
+    return (bytes + 4095) / 4096 * 4096;
+}
+
+/*
+ * The boot loader unpacks upward from the start of flash while the packed bytes lie right below the file
+ * system; nothing there looks whether the two meet. docs/spec/legacy-http.md 2.
+ */
+static enum pag_plan_reason judge_room_to_unpack(struct judge *j)
+{
+    const struct pag_facts *f = j->facts;
+    if (f->slot_bytes.source == PAG_ABSENT || f->sketch_bytes.source == PAG_ABSENT) {
+        return PAG_PLAN_GZIP;
+    }
+    uint64_t end = (uint64_t)f->slot_bytes.value + whole_sectors(f->sketch_bytes.value);
+    uint64_t packed = whole_sectors(j->image->bytes);
+    uint64_t room = end > packed ? end - packed : 0;
+    uint64_t need = whole_sectors(j->image->unpacked_bytes);
+    return j->image->unpacked_bytes == 0 || need > room ? no(j, PAG_PLAN_UNPACK, room, need) : PAG_PLAN_OFFER;
+}
+
+/* Whether what runs on the device unpacks, which no request says: only what is on record counts. */
+static enum pag_plan_reason judge_packed(struct judge *j)
+{
+    if (!j->image->gzip || j->image->kind == PAG_IMAGE_FILESYSTEM) {
+        return PAG_PLAN_OFFER;
+    }
+    uint32_t core = j->running_image != NULL ? j->running_image->core : 0;
+    core = j->running_image != NULL && core == 0 ? j->in->catalog->product.settings.core : core;
+    bool by_name = j->in->file != NULL; /* who asks for a packed file by its name takes it */
+    if (j->in->no_gzip || (core < PAG_CORE(2, 7, 0) && (!by_name || core != 0))) {
+        return PAG_PLAN_GZIP;
+    }
+    if (j->image->trailer && core < PAG_CORE(3, 0, 0)) {
+        return PAG_PLAN_GZIP_SIGNED;
+    }
+    const struct pag_plan_md5 *form = j->facts->running_md5.source != PAG_ABSENT
+                                          ? pag_catalog_form(j->in->catalog, j->facts->running_md5.value)
+                                          : NULL;
+    bool known = form != NULL && form->flash_mode != PAG_FLASH_MODE_UNKNOWN;
+    if (known ? form->flash_mode != j->image->flash_mode : !by_name) {
+        return known ? no(j, PAG_PLAN_FLASH_MODE, form->flash_mode, j->image->flash_mode) : PAG_PLAN_GZIP;
+    }
+    return judge_room_to_unpack(j);
+}
+
+static enum pag_plan_reason judge_legacy(struct judge *j)
 {
     enum pag_plan_reason r = judge_key(j);
-    return r == PAG_PLAN_OFFER && j->image->gzip ? PAG_PLAN_GZIP : r;
+    return r == PAG_PLAN_OFFER ? judge_packed(j) : r;
 }
 
 static enum pag_plan_reason judge_history(struct judge *j)
@@ -328,10 +418,11 @@ static bool holds_filesystem(const struct judge *j)
 static enum pag_plan_reason judge_form(struct judge *j)
 {
     bool firmware = j->image->kind != PAG_IMAGE_FILESYSTEM;
-    if (firmware ? is_running(j) : holds_filesystem(j)) {
+    bool side = j->in->side;
+    if (!side && (firmware ? is_running(j) : holds_filesystem(j))) {
         return PAG_PLAN_UP_TO_DATE;
     }
-    enum pag_plan_reason r = firmware ? judge_direction(j) : PAG_PLAN_OFFER;
+    enum pag_plan_reason r = firmware && !side ? judge_direction(j) : PAG_PLAN_OFFER;
     r = r == PAG_PLAN_OFFER ? judge_fit(j) : r;
     r = r == PAG_PLAN_OFFER ? (j->native ? judge_native(j) : judge_legacy(j)) : r;
     return r == PAG_PLAN_OFFER ? judge_history(j) : r;
@@ -425,7 +516,7 @@ static void find_next(const struct judge *common, struct pag_plan *out)
     const struct pag_catalog *c = in->catalog;
     bool pinned = in->device->pin[0] != '\0';
     bool stays = !pinned && (common->running == NULL || common->running->state == PAG_RELEASE_PUBLISHED) &&
-                 strcmp(in->slot, "firmware") == 0;
+                 strcmp(in->slot, "firmware") == 0 && !in->side;
     bool any = false;
     for (size_t r = c->release_n; r-- > 0;) {
         const struct pag_release *rel = c->release[r].release;
@@ -474,7 +565,8 @@ static const char *const reasons[PAG_PLAN_REASONS] = { "offer",       "up-to-dat
                                                        "epoch",       "key",         "gzip",
                                                        "loop",        "blacklisted", "pinned",
                                                        "expired",     "revoked",     "fast-forward",
-                                                       "key-step",    "key-end" };
+                                                       "key-step",    "key-end",     "gzip-signed",
+                                                       "flash-mode",  "unpack" };
 
 const char *pag_plan_reason_word(enum pag_plan_reason r)
 {
@@ -508,6 +600,10 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v is release %n, too far above %h for one step.",
     "%v needs %b first, which brings signing key %n.",
     "%v brings signing key %n, from which no release leads on; %b comes instead.",
+    "%v is packed and signed, and what runs is not known to be of core 3.0 or newer: before that it would "
+    "overwrite the boot loader.",
+    "%v is packed with flash mode %n, and this device runs with %h; only an unpacked image is adapted.",
+    "%v takes %n bytes unpacked; this device unpacks into %h at most before it overwrites what it reads.",
 };
 
 static const char *template_of(const struct pag_plan *plan)

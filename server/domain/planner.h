@@ -20,10 +20,17 @@ struct pag_plan_release {
     const struct pag_manifest *manifest[PAG_RELEASE_IMAGES_MAX];
 };
 
+enum { PAG_FLASH_MODE_UNKNOWN = 255 };
+struct pag_md5_form {
+    uint8_t md5[16];
+    uint8_t flash_mode;
+};
+
 struct pag_plan_md5 { /* sketch MD5 of one rewritten form of one image */
     uint8_t md5[16];
     uint32_t release; /* index in catalog.release */
     uint32_t image;
+    uint8_t flash_mode; /* header byte 2 of this form, PAG_FLASH_MODE_UNKNOWN */
 };
 
 struct pag_plan_permit { /* signed rollback permit */
@@ -50,6 +57,11 @@ bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint
                         uint32_t *image);
 bool pag_catalog_by_sha256(const struct pag_catalog *c, const uint8_t sha256[PAG_SHA256_BYTES],
                            uint32_t *release, uint32_t *image);
+/* The row of a sketch MD5, NULL: none of ours. */
+const struct pag_plan_md5 *pag_catalog_form(const struct pag_catalog *c, const uint8_t md5[16]);
+/* The newest published release with an image that answers to a file name (domain/file.h). False: none. */
+bool pag_catalog_by_file(const struct pag_catalog *c, const char *file, bool any, uint32_t *release,
+                         uint32_t *image);
 /* Exactly one release carries that version text. */
 bool pag_catalog_by_version(const struct pag_catalog *c, const char *version, uint32_t *release);
 
@@ -77,6 +89,9 @@ enum pag_plan_reason {
     PAG_PLAN_FAST_FORWARD,
     PAG_PLAN_KEY_STEP, /* another release comes first, which brings the next signing key */
     PAG_PLAN_KEY_END,  /* brings a signing key from which no release leads on */
+    PAG_PLAN_GZIP_SIGNED, /* packed and signed: before core 3.0 that overwrites the boot loader */
+    PAG_PLAN_FLASH_MODE,  /* packed, and its header has another flash mode than the device's */
+    PAG_PLAN_UNPACK,      /* packed, and unpacking would run into what is not unpacked yet */
     PAG_PLAN_REASONS,
 };
 /* Nothing is wrong and nothing is to be done. */
@@ -93,6 +108,11 @@ struct pag_plan_in {
     size_t image_n;
     const char *slot; /* image name wanted: "firmware", "filesystem" */
     uint64_t now_unix_s;
+    const char *file; /* only what answers to this file name (domain/file.h); NULL: any */
+    bool any_name;    /* … in its wide sense */
+    bool side;        /* file is of a stand-in: whatever runs, it may have it */
+    bool any_space;   /* the client needs the too long answer to go another way (Tasmota) */
+    bool no_gzip;     /* it cannot unpack, whatever is on record */
 };
 
 struct pag_plan {

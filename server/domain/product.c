@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "server/domain/words.h"
 
 static const char *const auths[] = { "certificate", "token", "none" };
 
@@ -28,6 +29,38 @@ void pag_product_settings_default(struct pag_product_settings *out)
     out->poll_s = 300;
     out->legacy_auth = PAG_LEGACY_CERTIFICATE;
     out->max_serves = 3;
+}
+
+enum pag_err pag_core_read(struct pag_span text, uint32_t *core)
+{
+    uint32_t part[3] = { 0 };
+    size_t n = 0;
+    for (size_t at = 0; at <= text.n; n++) {
+        size_t end = pag_span_find(text, at, '.');
+        struct pag_span digits = { text.p + at, end - at };
+        if (n == 3 || digits.n > 2 || pag_parse_u32(digits, &part[n]) != PAG_OK) {
+            return PAG_E_SYNTAX;
+        }
+        at = end + 1;
+    }
+    if (n < 2 || part[0] == 0) {
+        return PAG_E_SYNTAX;
+    }
+    *core = PAG_CORE(part[0], part[1], part[2]);
+    return PAG_OK;
+}
+
+void pag_core_text(uint32_t core, char out[PAG_CORE_TEXT])
+{
+    struct pag_words w = pag_words_into(out, PAG_CORE_TEXT);
+    if (core == 0) {
+        return;
+    }
+    pag_words_num(&w, core / 10000 % 100);
+    pag_words_put(&w, ".");
+    pag_words_num(&w, core / 100 % 100);
+    pag_words_put(&w, ".");
+    pag_words_num(&w, core % 100);
 }
 
 bool pag_product_name_ok(struct pag_span name)

@@ -17,11 +17,20 @@ enum {
     PAG_TEMPLATES_MAX = 64 /* different ones, of all products together: subscriptions and access rules */
 };
 
+/* Versions of the Arduino core compare as numbers. */
+#define PAG_CORE(major, minor, patch) ((uint32_t)((major)*10000U + (minor)*100U + (patch)))
+/* "2.7.4", also "2.7". PAG_E_SYNTAX; PAG_E_RANGE beyond 99.99.99. */
+enum pag_err pag_core_read(struct pag_span text, uint32_t *core);
+/* "2.7.4", NUL-terminated; "" for 0. */
+enum { PAG_CORE_TEXT = 12 };
+void pag_core_text(uint32_t core, char out[PAG_CORE_TEXT]);
+
 struct pag_product_settings {
     uint32_t poll_s; /* 10 .. 604800 */
     enum pag_legacy_auth legacy_auth;
     bool plain_http;
     uint32_t max_serves; /* 1 .. 100 */
+    uint32_t core; /* Arduino core of what its devices run, where an image does not say; 0: not said */
     char topic_command[PAG_TEMPLATE_MAX];
     char topic_status[PAG_TEMPLATE_MAX];
     char topic_will[PAG_TEMPLATE_MAX];

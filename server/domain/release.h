@@ -12,6 +12,8 @@ enum pag_release_state { PAG_RELEASE_DRAFT = 0, PAG_RELEASE_PUBLISHED, PAG_RELEA
 const char *pag_release_state_word(enum pag_release_state s);
 enum pag_err pag_release_state_by_word(struct pag_span word, enum pag_release_state *out);
 
+enum { PAG_FILE_NAME_MAX = 64 };
+
 struct pag_release_image {
     char id[PAG_ID_TEXT]; /* "img_…" */
     char release[PAG_ID_TEXT];
@@ -34,10 +36,15 @@ struct pag_release_image {
     bool has_embedded_key; /* the image checks the next one with this key */
     uint8_t embedded_key[PAG_KEY_ID_BYTES];
     uint8_t detached_n; /* signatures that are kept beside it */
+    uint32_t core;      /* Arduino core it was built with: PAG_CORE(); 0: not said */
+    char file[PAG_FILE_NAME_MAX + 1]; /* name that devices ask for, "" : not said */
+    int64_t flash_offset;             /* where a cable writes it; -1: not said */
+    uint32_t unpacked_bytes;          /* without signature, unpacked; 0: not known */
+    uint8_t payload_md5[16];          /* of these bytes; zeros: not known */
     int64_t created_ms;
 };
 
-enum { PAG_RELEASE_IMAGES_MAX = 4 };
+enum { PAG_RELEASE_IMAGES_MAX = 8 };
 
 /* Devices, each by its newest action of the release that was not cancelled. */
 struct pag_release_counts {

@@ -342,21 +342,24 @@ static const uint8_t size_ids[SIZES] = { 0, 1, 2, 3, 4, 5, 6, 8, 9 };
 static const uint8_t frequencies[FREQUENCIES] = { 0x0, 0x1, 0x2, 0xF };
 
 /* The forms with this flash mode, the one with the size byte as it is first. */
-static size_t forms_of_mode(struct pag_span file, uint8_t mode, uint8_t (*form)[16])
+static size_t forms_of_mode(struct pag_span file, uint8_t mode, struct pag_md5_form *form)
 {
     uint8_t head[4] = { file.p[0], file.p[1], mode, file.p[3] };
     size_t n = 0;
-    md5_patched(file, head, form[n++]);
+    md5_patched(file, head, form[n++].md5);
     for (size_t i = 0; i < (size_t)SIZES * FREQUENCIES; i++) {
         head[3] = (uint8_t)(size_ids[i / FREQUENCIES] << 4U | frequencies[i % FREQUENCIES]);
         if (head[3] != file.p[3]) {
-            md5_patched(file, head, form[n++]);
+            md5_patched(file, head, form[n++].md5);
         }
+    }
+    for (size_t i = 0; i < n; i++) {
+        form[i].flash_mode = mode;
     }
     return n;
 }
 
-size_t pag_store_md5_forms(struct pag_span file, uint8_t form[PAG_MD5_FORMS_MAX][16])
+size_t pag_store_md5_forms(struct pag_span file, struct pag_md5_form form[PAG_MD5_FORMS_MAX])
 {
     size_t n = 0;
     if (file.n < 4) {

@@ -67,7 +67,7 @@ enum pag_err pag_blob_insert(struct pag_db *db, const uint8_t sha256[PAG_SHA256_
                              int64_t now_ms);
 enum pag_err pag_image_insert(struct pag_db *db, const char *product, const struct pag_release_image *i);
 enum pag_err pag_image_md5_insert(struct pag_db *db, const char *product, const char *image,
-                                  const uint8_t md5[16]);
+                                  const struct pag_md5_form *form);
 enum pag_err pag_image_signature_insert(struct pag_db *db, const char *image,
                                         const uint8_t key[PAG_KEY_ID_BYTES]);
 enum pag_err pag_manifest_insert(struct pag_db *db, const char *release, const char *image,

@@ -390,11 +390,12 @@ static enum pag_err count_product(struct pag_db *db, const char *product, struct
                                   uint32_t by_state[16], uint32_t *online)
 {
     struct pag_q q = pag_q_of(
-        db, "SELECT state, COUNT(*), SUM(silent), SUM(CASE WHEN online = 1 OR (protocol = 2 AND "
+        db, "SELECT state, COUNT(*), SUM(silent), SUM(CASE WHEN online = 1 OR (protocol IN (2, 8, 9) AND "
             "last_seen_ms > 0 AND silent = 0 AND state <> 8) THEN 1 ELSE 0 END) FROM (SELECT state, online, "
             "protocol, last_seen_ms, CASE WHEN " SILENT("?") " THEN 1 ELSE 0 END AS silent FROM device "
                                                              "WHERE product_id = ?) AS d GROUP BY state");
-    _Static_assert(PAG_PROTOCOL_HTTP_UPDATE == 2, "the number in this statement");
+    _Static_assert(PAG_PROTOCOL_HTTP_UPDATE == 2 && PAG_PROTOCOL_ESP32_UPDATE == 8 && PAG_PROTOCOL_FILES == 9,
+                   "the numbers in this statement");
     bind_silent(&q, shown, product);
     pag_q_text(&q, product);
     while (pag_q_row(&q)) {

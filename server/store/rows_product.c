@@ -23,7 +23,7 @@ void *pag_list_grow(struct pag_arena *arena, void **list, size_t *n, size_t *cap
 #define PRODUCT_COLUMNS                                                                                      \
     "id, name, chip, hardware, flash_bytes, slot_bytes, poll_s, legacy_auth, plain_http, max_serves, "       \
     "topic_command, "                                                                                        \
-    "topic_status, topic_will, trust_version, created_ms, revision"
+    "topic_status, topic_will, core, trust_version, created_ms, revision"
 
 static void hardware_join(const struct pag_product *p, char *out, size_t cap)
 {
@@ -69,6 +69,7 @@ static void product_read(struct pag_q *q, struct pag_product *p)
     pag_q_get_text(q, p->settings.topic_command, sizeof p->settings.topic_command);
     pag_q_get_text(q, p->settings.topic_status, sizeof p->settings.topic_status);
     pag_q_get_text(q, p->settings.topic_will, sizeof p->settings.topic_will);
+    p->settings.core = (uint32_t)pag_q_get_int(q);
     p->trust_version = (uint32_t)pag_q_get_int(q);
     p->created_ms = pag_q_get_int(q);
     p->revision = (uint32_t)pag_q_get_int(q);
@@ -83,13 +84,14 @@ static void bind_settings(struct pag_q *q, const struct pag_product_settings *s)
     pag_q_text(q, s->topic_command);
     pag_q_text(q, s->topic_status);
     pag_q_text(q, s->topic_will);
+    pag_q_int(q, s->core);
 }
 
 enum pag_err pag_product_insert(struct pag_db *db, const struct pag_product *p)
 {
     char hardware[PAG_PRODUCT_HARDWARE_MAX * (PAG_HARDWARE_ID_MAX + 1) + 1];
     struct pag_q q = pag_q_of(db, "INSERT INTO product (" PRODUCT_COLUMNS
-                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     hardware_join(p, hardware, sizeof hardware);
     pag_q_text(&q, p->id);
     pag_q_text(&q, p->name);
@@ -108,7 +110,7 @@ enum pag_err pag_product_update(struct pag_db *db, const struct pag_product *p)
 {
     struct pag_q q =
         pag_q_of(db, "UPDATE product SET poll_s = ?, legacy_auth = ?, plain_http = ?, max_serves = ?, "
-                     "topic_command = ?, topic_status = ?, topic_will = ?, trust_version = ?, "
+                     "topic_command = ?, topic_status = ?, topic_will = ?, core = ?, trust_version = ?, "
                      "revision = revision + 1 WHERE id = ? AND revision = ?");
     bind_settings(&q, &p->settings);
     pag_q_int(&q, p->trust_version);

@@ -68,18 +68,25 @@ static void image_read(struct pag_q *q, struct pag_release_image *i)
     i->has_signed_by = pag_q_get_bytes(q, i->signed_by, sizeof i->signed_by) == sizeof i->signed_by;
     i->has_embedded_key =
         pag_q_get_bytes(q, i->embedded_key, sizeof i->embedded_key) == sizeof i->embedded_key;
+    i->core = (uint32_t)pag_q_get_int(q);
+    pag_q_get_text(q, i->file, sizeof i->file);
+    i->flash_offset = pag_q_get_int(q);
+    i->unpacked_bytes = (uint32_t)pag_q_get_int(q);
+    pag_q_get_blob(q, i->payload_md5, sizeof i->payload_md5);
     i->created_ms = pag_q_get_int(q);
     i->detached_n = (uint8_t)pag_q_get_int(q);
 }
 
 #define IMAGE_COLUMNS                                                                                        \
     "id, release_id, name, kind, chip, bytes, sha256, md5, payload_bytes, project, version, hardware, "      \
-    "identity_epoch, flash_size_bytes, flash_mode, gzip, trailer, signed_by, embedded_key, created_ms"
+    "identity_epoch, flash_size_bytes, flash_mode, gzip, trailer, signed_by, embedded_key, core, file, "  \
+    "flash_offset, unpacked_bytes, payload_md5, created_ms"
 
 enum pag_err pag_image_insert(struct pag_db *db, const char *product, const struct pag_release_image *i)
 {
     struct pag_q q = pag_q_of(db, "INSERT INTO image (product_id, " IMAGE_COLUMNS
-                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                                  "?, ?, ?, ?, ?, ?)");
     pag_q_text(&q, product);
     pag_q_text(&q, i->id);
     pag_q_text(&q, i->release);
@@ -100,6 +107,11 @@ enum pag_err pag_image_insert(struct pag_db *db, const char *product, const stru
     pag_q_int(&q, !i->trailer ? TRAILER_NONE : (i->trailer_legacy ? TRAILER_LEGACY : TRAILER_STANDARD));
     pag_q_blob(&q, i->signed_by, i->has_signed_by ? sizeof i->signed_by : 0);
     pag_q_blob(&q, i->embedded_key, i->has_embedded_key ? sizeof i->embedded_key : 0);
+    pag_q_int(&q, i->core);
+    pag_q_text(&q, i->file);
+    pag_q_int(&q, i->flash_offset);
+    pag_q_int(&q, i->unpacked_bytes);
+    pag_q_blob(&q, i->payload_md5, sizeof i->payload_md5);
     pag_q_int(&q, i->created_ms);
     return pag_q_run(&q, NULL);
 }
@@ -289,14 +301,14 @@ enum pag_err pag_blob_insert(struct pag_db *db, const uint8_t sha256[PAG_SHA256_
 }
 
 enum pag_err pag_image_md5_insert(struct pag_db *db, const char *product, const char *image,
-                                  const uint8_t md5[16])
+                                  const struct pag_md5_form *form)
 {
-    struct pag_q q =
-        pag_q_of(db, "INSERT INTO image_identity_md5 (product_id, md5, image_id) VALUES (?, ?, ?) "
-                     "ON CONFLICT DO NOTHING");
+    struct pag_q q = pag_q_of(db, "INSERT INTO image_identity_md5 (product_id, md5, image_id, flash_mode) "
+                                  "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
     pag_q_text(&q, product);
-    pag_q_blob(&q, md5, 16);
+    pag_q_blob(&q, form->md5, sizeof form->md5);
     pag_q_text(&q, image);
+    pag_q_int(&q, form->flash_mode);
     return pag_q_run(&q, NULL);
 }
 

@@ -83,7 +83,7 @@ void pag_store_file_free(struct pag_buf *b);
 void pag_store_md5(struct pag_span file, uint8_t md5[16]);
 enum { PAG_MD5_FORMS_MAX = 5 * 37 };
 /* How many were written. form[0] is the file as it is. */
-size_t pag_store_md5_forms(struct pag_span file, uint8_t form[PAG_MD5_FORMS_MAX][16]);
+size_t pag_store_md5_forms(struct pag_span file, struct pag_md5_form form[PAG_MD5_FORMS_MAX]);
 
 /* SHA-256 of the DER SubjectPublicKeyInfo in a PEM text. PAG_E_SYNTAX: not one public key. */
 enum pag_err pag_public_key_id(struct pag_span pem, uint8_t sha256[PAG_SHA256_BYTES]);

@@ -102,7 +102,12 @@ static void make_world(struct world *w)
     if (below(6) == 0) {
         (void)snprintf(w->device.pin, sizeof w->device.pin, "1.%u", below(RELEASES));
     }
-    w->in = (struct pag_plan_in){ &w->catalog, &w->device, w->held, 2, "firmware", 1000 };
+    w->in = (struct pag_plan_in){ .catalog = &w->catalog,
+                                  .device = &w->device,
+                                  .image = w->held,
+                                  .image_n = 2,
+                                  .slot = "firmware",
+                                  .now_unix_s = 1000 };
 }
 
 /* ---- the rules again, as one would say them ---- */

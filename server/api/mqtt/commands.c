@@ -168,7 +168,7 @@ static void push_due(struct pag_mqtt_head *head, struct pag_call *call, const ch
     }
     for (size_t i = 0; i < n; i++) {
         /* Who understands only words never answers: no repetition. */
-        bool wordy = row->device.protocol == PAG_PROTOCOL_HTTP_UPDATE;
+        bool wordy = pag_protocol_polls(row->device.protocol);
         if ((!wordy || list[i].state == PAG_COMMAND_QUEUED) && push_one(head, &list[i])) {
             pag_head_publish_word(head, &product, device, pag_command_kind_word(list[i].kind));
         }

@@ -71,7 +71,7 @@ static json_t *json_or_text(struct pag_span payload)
 static json_t *freshness(struct pag_rest *r, const char *id, const struct pag_device *d)
 {
     struct pag_device_data said = { .status_ms = 0 };
-    bool foreign = d->protocol == PAG_PROTOCOL_HTTP_UPDATE || d->protocol == PAG_PROTOCOL_SECUREESP;
+    bool foreign = pag_protocol_polls(d->protocol) || d->protocol == PAG_PROTOCOL_SECUREESP;
     if (foreign || pag_app_device_data(&r->call, id, &said) != PAG_OK || said.status.n == 0) {
         return json_null();
     }

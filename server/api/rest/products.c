@@ -101,6 +101,7 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_settings_pat
     json_t *auth = NULL;
     json_t *plain = NULL;
     json_t *serves = NULL;
+    json_t *core = NULL;
     json_t *topics = NULL;
     struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
     const struct pag_json_field fields[] = {
@@ -108,6 +109,7 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_settings_pat
         { .name = "legacy_auth", .type = PAG_JSON_TEXT, .min = 1, .max = 16, .out = &auth },
         { .name = "plain_http", .type = PAG_JSON_BOOL, .out = &plain },
         { .name = "max_serves", .type = PAG_JSON_UINT, .min = 1, .max = 100, .out = &serves },
+        { .name = "core", .type = PAG_JSON_TEXT, .nullable = true, .min = 1, .max = 8, .out = &core },
         { .name = "topics", .type = PAG_JSON_OBJECT, .out = &topics },
     };
     if (o == NULL) {
@@ -121,9 +123,15 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_settings_pat
                         "must be certificate, token or none");
         ok = false;
     }
+    if (ok && json_is_string(core) && pag_core_read(pag_field_text(core), &p->to.core) != PAG_OK) {
+        pag_problem_add(&problem, "/settings/core", "invalid-field", "must be an Arduino core's version, as 2.7.4");
+        ok = false;
+    }
     if (!ok) {
         return refuse_fields(r, &problem);
     }
+    p->to.core = json_is_null(core) ? 0 : p->to.core;
+    p->set |= core != NULL ? PAG_SETTING_CORE : 0U;
     p->to.poll_s = (uint32_t)pag_field_uint(poll, p->to.poll_s);
     p->to.plain_http = pag_field_bool(plain, p->to.plain_http);
     p->to.max_serves = (uint32_t)pag_field_uint(serves, p->to.max_serves);

@@ -169,6 +169,26 @@ static void finish_image(struct pag_rest *r)
     pag_rest_json(r, 201, pag_render_image(r->out));
 }
 
+/* file=, core=, offset=: what a client asks for it by, what built it, where a cable writes it. */
+static bool place_read(struct pag_rest *r, struct pag_image_in *in)
+{
+    const char *core = pag_rest_query(r, "core");
+    const char *offset = pag_rest_query(r, "offset");
+    uint64_t at = 0;
+    in->file = pag_rest_query(r, "file");
+    in->flash_offset = -1;
+    if (core != NULL && pag_core_read(pag_span_str(core), &in->core) != PAG_OK) {
+        pag_rest_problem(r, PAG_PROBLEM_INVALID_FIELD, "core must be an Arduino core's version, as 2.7.4.");
+        return false;
+    }
+    if (offset != NULL && (pag_parse_u64(pag_span_str(offset), &at) != PAG_OK || at > UINT32_MAX)) {
+        pag_rest_problem(r, PAG_PROBLEM_INVALID_FIELD, "offset must be a decimal number of bytes.");
+        return false;
+    }
+    in->flash_offset = offset != NULL ? (int64_t)at : -1;
+    return true;
+}
+
 static void image_put(struct pag_rest *r)
 {
     struct pag_image_in *in = pag_rest_alloc(r, sizeof *in);
@@ -190,6 +210,9 @@ static void image_put(struct pag_rest *r)
         return;
     }
     in->verify_key = pag_rest_query(r, "verify_key");
+    if (!place_read(r, in)) {
+        return;
+    }
     in->fd = r->req->body_fd;
     in->bytes = r->req->body_bytes;
     memcpy(in->sha256, r->req->body_sha256, sizeof in->sha256);

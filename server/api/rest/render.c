@@ -39,12 +39,15 @@ static void put_some(json_t *o, const char *name, const char *text)
 
 static json_t *settings_of(const struct pag_product_settings *s)
 {
+    char core[PAG_CORE_TEXT];
     json_t *o = json_object();
     json_t *topics = json_object();
     put_uint(o, "poll_s", s->poll_s);
     put_str(o, "legacy_auth", pag_legacy_auth_word(s->legacy_auth));
     put(o, "plain_http", json_boolean(s->plain_http));
     put_uint(o, "max_serves", s->max_serves);
+    pag_core_text(s->core, core);
+    put_some(o, "core", core);
     put_str(topics, "command", s->topic_command);
     put_str(topics, "status", s->topic_status);
     put_str(topics, "will", s->topic_will);
@@ -90,6 +93,7 @@ static const char *kind_word(enum pag_image_kind kind)
 
 json_t *pag_render_image(const struct pag_release_image *i)
 {
+    char core[PAG_CORE_TEXT];
     json_t *o = json_object();
     put_str(o, "id", i->id);
     put_str(o, "name", i->name);
@@ -103,6 +107,10 @@ json_t *pag_render_image(const struct pag_release_image *i)
     put_some(o, "hardware", i->hardware);
     put(o, "flash_size_bytes", i->flash_size_bytes > 0 ? json_integer(i->flash_size_bytes) : json_null());
     put_uint(o, "flash_mode", i->flash_mode);
+    pag_core_text(i->core, core);
+    put_some(o, "core", core);
+    put_some(o, "file", i->file);
+    put(o, "flash_offset", i->flash_offset >= 0 ? json_integer(i->flash_offset) : json_null());
     put(o, "gzip", json_boolean(i->gzip));
     put(o, "trailer", json_boolean(i->trailer));
     put(o, "signed_by",
