@@ -5,8 +5,8 @@
 #include "core/bytes.h"
 #include "server/app/op.h"
 #include "server/app/visit.h"
-#include "server/domain/file.h"
 #include "server/domain/epochs.h"
+#include "server/domain/file.h"
 
 enum { MINUTE_MS = 60000, DRAWS_MAX = 8, TRIES_MAX = 4 };
 

@@ -25,14 +25,14 @@ struct pag_check_in {
     const char *product; /* hex id or name; NULL: the device's. A device of another product: PAG_E_PRODUCT */
     const char *mac;     /* 12 hex digits or NULL */
     struct pag_facts facts;
-    /* An image by the name of a file (domain/file.h); NULL: what mode says. A stand-in is no update: nothing is
-     * begun or ended by asking for it. */
+    /* An image by the name of a file (domain/file.h); NULL: what mode says. A stand-in is no update: nothing
+     * is begun or ended by asking for it. */
     const char *file;
     bool any_name;  /* in its wide sense */
     bool any_space; /* also what does not fit: the client needs that to go another way */
     bool no_gzip;   /* it cannot unpack */
     bool always;    /* also when nothing is new: the client reads no other answer */
-    bool has_auth; /* auth counts instead of the product's legacy_auth */
+    bool has_auth;  /* auth counts instead of the product's legacy_auth */
     enum pag_legacy_auth auth;
     bool only_look; /* HEAD: what the answer would be; nothing is recorded */
     bool has_nonce; /* wants a freshness token */

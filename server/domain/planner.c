@@ -94,8 +94,8 @@ struct judge {
     const struct pag_manifest *manifest;
     struct pag_plan *plan;
     bool native;
-    const struct pag_release *running; /* NULL: not one of ours */
-    uint32_t running_sequence;         /* 0: not known */
+    const struct pag_release *running;             /* NULL: not one of ours */
+    uint32_t running_sequence;                     /* 0: not known */
     const struct pag_release_image *running_image; /* NULL: not known by its bytes */
     /* not native: */
     struct pag_key_state key;
@@ -145,7 +145,8 @@ static size_t find_forms(const struct judge *j, uint32_t form[PAG_RELEASE_IMAGES
     size_t n = 0;
     for (int named = 1; named >= 0; named--) {
         for (uint32_t i = 0; i < r->image_n && n < PAG_RELEASE_IMAGES_MAX; i++) {
-            if (is_wanted(j, &r->image[i], firmware) && (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
+            if (is_wanted(j, &r->image[i], firmware) &&
+                (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
                 form[n++] = i;
             }
         }

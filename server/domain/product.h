@@ -30,7 +30,7 @@ struct pag_product_settings {
     enum pag_legacy_auth legacy_auth;
     bool plain_http;
     uint32_t max_serves; /* 1 .. 100 */
-    uint32_t core; /* Arduino core of what its devices run, where an image does not say; 0: not said */
+    uint32_t core;       /* Arduino core of what its devices run, where an image does not say; 0: not said */
     char topic_command[PAG_TEMPLATE_MAX];
     char topic_status[PAG_TEMPLATE_MAX];
     char topic_will[PAG_TEMPLATE_MAX];

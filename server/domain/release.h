@@ -35,8 +35,8 @@ struct pag_release_image {
     uint8_t signed_by[PAG_KEY_ID_BYTES];
     bool has_embedded_key; /* the image checks the next one with this key */
     uint8_t embedded_key[PAG_KEY_ID_BYTES];
-    uint8_t detached_n; /* signatures that are kept beside it */
-    uint32_t core;      /* Arduino core it was built with: PAG_CORE(); 0: not said */
+    uint8_t detached_n;               /* signatures that are kept beside it */
+    uint32_t core;                    /* Arduino core it was built with: PAG_CORE(); 0: not said */
     char file[PAG_FILE_NAME_MAX + 1]; /* name that devices ask for, "" : not said */
     int64_t flash_offset;             /* where a cable writes it; -1: not said */
     uint32_t unpacked_bytes;          /* without signature, unpacked; 0: not known */

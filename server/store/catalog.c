@@ -105,9 +105,8 @@ static bool place_of(const struct pag_catalog *c, const char *image, struct pag_
 
 static enum pag_err load_md5(struct pag_db *db, struct pag_snapshot *s)
 {
-    struct pag_q q =
-        pag_q_of(db, "SELECT md5, image_id, flash_mode FROM image_identity_md5 "
-                              "WHERE product_id = ? ORDER BY md5, image_id");
+    struct pag_q q = pag_q_of(db, "SELECT md5, image_id, flash_mode FROM image_identity_md5 "
+                                  "WHERE product_id = ? ORDER BY md5, image_id");
     void *items = NULL;
     size_t n = 0;
     size_t cap = 0;

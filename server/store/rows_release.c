@@ -79,7 +79,7 @@ static void image_read(struct pag_q *q, struct pag_release_image *i)
 
 #define IMAGE_COLUMNS                                                                                        \
     "id, release_id, name, kind, chip, bytes, sha256, md5, payload_bytes, project, version, hardware, "      \
-    "identity_epoch, flash_size_bytes, flash_mode, gzip, trailer, signed_by, embedded_key, core, file, "  \
+    "identity_epoch, flash_size_bytes, flash_mode, gzip, trailer, signed_by, embedded_key, core, file, "     \
     "flash_offset, unpacked_bytes, payload_md5, created_ms"
 
 enum pag_err pag_image_insert(struct pag_db *db, const char *product, const struct pag_release_image *i)

@@ -8,8 +8,10 @@
 #include "server/api/secureesp/serve.h"
 
 static const pag_mount_fn handlers[PAG_MOUNT_KINDS] = {
-    [PAG_MOUNT_HTTPUPDATE] = pag_legacy_serve, [PAG_MOUNT_TAG_EMONESP] = pag_tag_serve,
-    [PAG_MOUNT_TAG_SQUIX] = pag_tag_serve,     [PAG_MOUNT_FILES] = pag_files_serve,
+    [PAG_MOUNT_HTTPUPDATE] = pag_legacy_serve,
+    [PAG_MOUNT_TAG_EMONESP] = pag_tag_serve,
+    [PAG_MOUNT_TAG_SQUIX] = pag_tag_serve,
+    [PAG_MOUNT_FILES] = pag_files_serve,
     [PAG_MOUNT_SECUREESP8266] = pag_secureesp_handle,
 };
 

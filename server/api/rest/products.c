@@ -124,7 +124,8 @@ static bool settings_read(struct pag_rest *r, json_t *o, struct pag_settings_pat
         ok = false;
     }
     if (ok && json_is_string(core) && pag_core_read(pag_field_text(core), &p->to.core) != PAG_OK) {
-        pag_problem_add(&problem, "/settings/core", "invalid-field", "must be an Arduino core's version, as 2.7.4");
+        pag_problem_add(&problem, "/settings/core", "invalid-field",
+                        "must be an Arduino core's version, as 2.7.4");
         ok = false;
     }
     if (!ok) {
