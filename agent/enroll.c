@@ -157,6 +157,7 @@ uint32_t pag_in_state_enroll(struct pag_inner *a)
     if (err != PAG_OK) {
         /* withdrawn, used up or expired: asking goes on with another claim, after a restart */
         a->claim_gone = a->x.phase == PAG_IN_X_DONE && a->x.reply.status == STATUS_GONE;
+        what = a->claim_gone ? "claim: used up, expired or withdrawn" : what;
         return wait_and_retry(a, err, what);
     }
     pag_in_log(a, "agent.enrolled", a->id, 0);

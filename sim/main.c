@@ -142,7 +142,7 @@ static int explain(struct pag_sim_world *world, const struct pag_sim_options *o,
         (void)fprintf(stderr,
                       "pagurus-sim: none of %u devices got through to the server; the last error, of %s\n",
                       (unsigned)sum.devices, text);
-        if (d->last_error == PAG_E_DENIED) {
+        if (d->last_error == PAG_E_DENIED || d->last_error == PAG_E_NOT_FOUND) {
             (void)fprintf(stderr,
                           "  fix: is the claim code still good, for this product and so many devices? "
                           "pagurus enroll code list\n");
