@@ -44,6 +44,10 @@ static const struct pag_flag global_flags[] = {
     {                                                                                                        \
         "passphrase-fd", 0, "N", "descriptor to read the passphrase from"                                    \
     }
+#define STRAND_FLAG                                                                                          \
+    {                                                                                                        \
+        "strand-anyway", 0, "REASON", "cut devices off that could not verify what follows"                   \
+    }
 #define NO_PASSPHRASE_FLAG                                                                                   \
     {                                                                                                        \
         "no-passphrase", 0, NULL, "keep new keys unprotected (only for CI machines)"                         \
@@ -75,6 +79,7 @@ FLAGS(create_flags, { "chip", 0, "CHIP", "esp8266, esp32, esp32-c3 … or posix"
       { "slot", 0, "BYTES", "room for one image" }, { "set", 0, "KEY=VALUE", "setting, repeatable" });
 FLAGS(release_list_flags, PRODUCT_FLAG, { "state", 0, "STATE", "draft, published or withdrawn" }, LIST_FLAGS);
 FLAGS(release_flags, PRODUCT_FLAG);
+FLAGS(change_flags, PRODUCT_FLAG, STRAND_FLAG);
 FLAGS(push_flags, PRODUCT_FLAG, { "version", 0, "TEXT", "version, when the firmware says none" },
       { "channel", 0, "NAME", "channel (stable)" },
       { "sign", 's', "KEY",
@@ -84,7 +89,12 @@ FLAGS(push_flags, PRODUCT_FLAG, { "version", 0, "TEXT", "version, when the firmw
       { "expires", 0, "365d", "the manifest is not valid after this time (never)" },
       { "permit", 0, "180d", "how long going back to the release before is allowed; 0s: not at all" },
       { "allow-downgrade", 0, "REASON", "publish a version that is not the highest" },
-      { "draft", 0, NULL, "do not publish" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
+      { "arduino-key", 0, "KEY", "RSA key: puts its signature behind each image (.bin.signed)" },
+      { "arduino-legacy", 0, NULL, "in the form of Arduino core 2.5" },
+      { "detach", 0, "KEY", "RSA or P-256 key: keeps a signature beside each image" },
+      { "signature", 0, "FILE", "signature over the first file, made with openssl dgst -sha256 -sign" },
+      { "verify-key", 0, "ID", "key inside the image that checks the next one, or none; when it has several" },
+      STRAND_FLAG, { "draft", 0, NULL, "do not publish" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(sign_flags, PRODUCT_FLAG,
       { "sign", 's', "KEY", "release key that signs (the only key here that the trust set allows)" },
       { "epoch", 0, "N", "security epoch" },
@@ -95,11 +105,13 @@ FLAGS(verify_flags, PRODUCT_FLAG,
       { "trust", 0, "FILE", "trust set that must allow it" },
       { "image", 0, "FILE", "image that must be the signed one" });
 FLAGS(download_flags, PRODUCT_FLAG, { "image", 0, "NAME", "image of the release (firmware)" }, OUTPUT_FLAG);
-FLAGS(generate_flags, { "use", 0, "USE", "release or root, for --register" },
+FLAGS(generate_flags, { "rsa", 0, "BITS", "an RSA key of 2048 to 4096 bits, which signs images" }, PRODUCT_FLAG,
+      { "use", 0, "USE", "release, root or arduino, for --register" },
       { "register", 0, NULL, "send the public key to the server" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(import_flags, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(key_list_flags, { "remote", 0, NULL, "public keys that the server knows" }, LIST_FLAGS);
-FLAGS(public_flags, { "use", 0, "USE", "release or root, for --register" },
+FLAGS(public_flags, { "arduino", 0, NULL, "as a C header for a sketch" }, PRODUCT_FLAG,
+      { "use", 0, "USE", "release, root or arduino, for --register" },
       { "register", 0, NULL, "send it to the server" }, OUTPUT_FLAG);
 FLAGS(trust_create_flags, PRODUCT_FLAG, { "root", 0, "KEY[,KEY]", "root keys, repeatable" },
       { "release", 0, "KEY[,KEY]", "release keys, repeatable" },
@@ -285,10 +297,10 @@ static const struct pag_command table[] = {
       "pagurus release sign rel_9f2c firmware.bin --sign ci-2026\npagurus release publish rel_9f2c",
       sign_flags, "release", 2, 5, false, false, false, pag_cmd_release_sign },
     { "release publish", "ID|VERSION", "offer a signed draft to devices",
-      "pagurus release publish rel_9f2c\npagurus release publish 1.8.2 --product meter", release_flags,
+      "pagurus release publish rel_9f2c\npagurus release publish 1.8.2 --product meter", change_flags,
       "release", 1, 1, false, false, false, pag_cmd_release_publish },
     { "release withdraw", "ID|VERSION", "stop all offers of a release",
-      "pagurus release withdraw 1.8.2\npagurus release withdraw rel_9f2c --yes", release_flags, "release", 1,
+      "pagurus release withdraw 1.8.2\npagurus release withdraw rel_9f2c --yes", change_flags, "release", 1,
       1, false, false, false, pag_cmd_release_withdraw },
     { "release download", "ID|VERSION", "fetch an image and check its digest",
       "pagurus release download 1.8.2 -o firmware.bin\npagurus release download rel_9f2c --image filesystem",
@@ -298,14 +310,17 @@ static const struct pag_command table[] = {
       "pagurus key generate ci-2026\npagurus key generate root-a --use root\npagurus key generate ci "
       "--no-passphrase",
       generate_flags, NULL, 1, 1, false, false, false, pag_cmd_key_generate },
+    { "key create", "NAME", "the same under another name",
+      "pagurus key create home-1 --rsa 2048 --register --product plug\npagurus key create ci-2026",
+      generate_flags, NULL, 1, 1, false, false, false, pag_cmd_key_generate },
     { "key list", NULL, "keys of this machine", "pagurus key list\npagurus key list --remote", key_list_flags,
       NULL, 0, 0, false, false, false, pag_cmd_key_list },
-    { "key import", "NAME FILE", "take over a P-256 private key",
+    { "key import", "NAME FILE", "take over a P-256 or RSA private key",
       "pagurus key import ci-2026 old-key.pem\npagurus key import ci key.pem --passphrase-file pass.txt",
       import_flags, NULL, 2, 2, false, false, false, pag_cmd_key_import },
-    { "key public", "NAME", "the public part, as PEM",
-      "pagurus key public ci-2026 > ci-2026.pub\npagurus key public ci-2026 --register", public_flags, NULL,
-      1, 1, false, false, false, pag_cmd_key_public },
+    { "key public", "[NAME]", "the public part, as PEM or as a C header",
+      "pagurus key public ci-2026 > ci-2026.pub\npagurus key public --arduino home-1 -o signing_key.h",
+      public_flags, NULL, 0, 1, false, false, false, pag_cmd_key_public },
     { "key trust create", NULL, "say which keys a product's devices believe",
       "pagurus key trust create --product meter --root root-a --release ci-2026\npagurus key trust create "
       "--product meter --root a,b,c --threshold 2 --release ci-2026",

@@ -6,11 +6,31 @@
 #include "cli/out.h"
 #include "cli/text.h"
 #include "core/bytes.h"
+#include "core/image_key.h"
 #include "host/crypto.h"
 #include "host/fs.h"
 #include "host/gzip.h"
 
 enum { FILE_MAX = 64 << 20, RATIO_MAX = 200 };
+
+static struct pag_span keep(struct pag_cli *cli, struct pag_span s)
+{
+    uint8_t *copy = s.n > 0 ? pag_cli_alloc(cli, s.n) : NULL;
+    if (copy != NULL) {
+        memcpy(copy, s.p, s.n);
+    }
+    return pag_span_of(copy, s.n);
+}
+
+/* Packed first, signed then (docs/spec/legacy-signatures.md). */
+static enum pag_err unpack(struct pag_span file, bool *is_signed, struct pag_buf *plain)
+{
+    struct pag_span payload;
+    struct pag_span signature;
+    *is_signed = pag_image_trailer_split(file, &payload, &signature) &&
+                 pag_gunzip_all(payload, FILE_MAX, RATIO_MAX, plain) == PAG_OK;
+    return *is_signed ? PAG_OK : pag_gunzip_all(file, FILE_MAX, RATIO_MAX, plain);
+}
 
 static int load(struct pag_cli *cli, struct pag_firmware *f)
 {
@@ -21,16 +41,15 @@ static int load(struct pag_cli *cli, struct pag_firmware *f)
         return pag_cli_fail_file(cli, why.code == PAG_E_NOT_FOUND ? PAG_EXIT_NOT_FOUND : PAG_EXIT_FAILED,
                                  f->file, &why);
     }
-    struct pag_span bytes = pag_buf_span(&buf);
+    struct pag_span file = keep(cli, pag_buf_span(&buf));
     enum pag_err err = PAG_OK;
-    if (pag_gzip_is(bytes)) {
-        err = pag_gunzip_all(bytes, FILE_MAX, RATIO_MAX, &plain);
-        bytes = pag_buf_span(&plain);
-    }
-    if (err == PAG_OK && bytes.n != 0) {
-        uint8_t *copy = pag_cli_alloc(cli, bytes.n);
-        memcpy(copy, bytes.p, bytes.n);
-        f->bytes = pag_span_of(copy, bytes.n);
+    f->bytes = f->plain = file;
+    if (pag_gzip_is(file)) {
+        bool is_signed = false;
+        err = unpack(file, &is_signed, &plain);
+        f->plain = keep(cli, pag_buf_span(&plain));
+        f->bytes = is_signed ? file : f->plain;
+        f->packed = is_signed ? pag_span_of(NULL, 0) : file;
     }
     pag_fs_buf_free(&buf);
     free(plain.p);
@@ -59,6 +78,12 @@ static int split(struct pag_cli *cli, const char *word, struct pag_firmware *f)
     return PAG_EXIT_OK;
 }
 
+void pag_firmware_digest(struct pag_firmware *f)
+{
+    pag_sha256_of(pag_crypto_openssl(), f->bytes, f->digest);
+    pag_text_hex(pag_span_of(f->digest, sizeof f->digest), f->sha256);
+}
+
 int pag_firmware_read(struct pag_cli *cli, const char *word, struct pag_firmware *out)
 {
     struct pag_fail why = { PAG_OK, NULL, 0 };
@@ -70,14 +95,13 @@ int pag_firmware_read(struct pag_cli *cli, const char *word, struct pag_firmware
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    pag_sha256_of(pag_crypto_openssl(), out->bytes, out->digest);
-    pag_text_hex(pag_span_of(out->digest, sizeof out->digest), out->sha256);
+    pag_firmware_digest(out);
     if (out->filesystem) {
         out->image.kind = PAG_IMAGE_FILESYSTEM;
         out->image.payload_bytes = out->bytes.n;
         return PAG_EXIT_OK;
     }
-    enum pag_err err = pag_image_read(pag_crypto_openssl(), out->bytes, &out->image, &why);
+    enum pag_err err = pag_image_read(pag_crypto_openssl(), out->plain, &out->image, &why);
     if (err != PAG_OK) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE,
                             "build it again; a file system image is given as filesystem=FILE",

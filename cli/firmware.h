@@ -5,11 +5,14 @@
 #include "core/image.h"
 #include "core/manifest.h"
 
-/* An image file as it will be sent: unpacked when it was gzip, read and checked by core/image. */
+/* An image file as it will be sent, read and checked by core/image: unpacked when it was gzip, unless a
+ * signature is behind the packed bytes. */
 struct pag_firmware {
     const char *file;
-    const char *name; /* of the image in the release: "firmware", "filesystem" … */
-    struct pag_span bytes;
+    const char *name;       /* of the image in the release: "firmware", "filesystem" … */
+    struct pag_span bytes;  /* as sent */
+    struct pag_span plain;  /* as the device runs it: unpacked, still with a signature behind it */
+    struct pag_span packed; /* the gzip stream that the file was, or empty */
     struct pag_image image;
     uint8_t digest[PAG_SHA256_BYTES];
     char sha256[65];
@@ -18,6 +21,8 @@ struct pag_firmware {
 
 /* word: FILE, or NAME=FILE. */
 int pag_firmware_read(struct pag_cli *cli, const char *word, struct pag_firmware *out);
+/* Anew, after bytes have changed. */
+void pag_firmware_digest(struct pag_firmware *f);
 json_t *pag_firmware_json(const struct pag_firmware *f);
 /* "esp8266 · meter 1.8.2 · 912.4 kB · sha256 3f9a7c…" in the arena. */
 const char *pag_firmware_line(struct pag_cli *cli, const struct pag_firmware *f);

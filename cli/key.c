@@ -1,6 +1,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "cli/arduino.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/keyfile.h"
@@ -8,6 +9,7 @@
 #include "cli/text.h"
 #include "core/bytes.h"
 #include "host/fs.h"
+#include "host/signing.h"
 #include "host/x509.h"
 
 enum { PEM_MAX = 16384 };
@@ -15,11 +17,26 @@ enum { PEM_MAX = 16384 };
 static const char *use_of(struct pag_cli *cli)
 {
     const char *use = pag_opt(cli, "use");
-    if (use == NULL || strcmp(use, "release") == 0 || strcmp(use, "root") == 0) {
-        return use == NULL ? "release" : use;
+    if (use == NULL || strcmp(use, "release") == 0 || strcmp(use, "root") == 0 ||
+        strcmp(use, "arduino") == 0) {
+        return use == NULL ? "" : use;
     }
-    (void)pag_cli_fail(cli, PAG_EXIT_USAGE, "--use release or --use root", "no use \"%s\"", use);
+    (void)pag_cli_fail(cli, PAG_EXIT_USAGE, "--use release, --use root or --use arduino", "no use \"%s\"",
+                       use);
     return NULL;
+}
+
+/* What a key is for when nothing was said: RSA signs images. */
+static int register_as(struct pag_cli *cli, const struct pag_key *key, const char *use)
+{
+    if (use[0] == 0) {
+        use = key->rsa_bits != 0 ? "arduino" : "release";
+    }
+    if (key->rsa_bits != 0 && strcmp(use, "arduino") != 0) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "--use arduino",
+                            "%s is an RSA key, which signs images alone", key->name);
+    }
+    return pag_key_register(cli, key, use);
 }
 
 static int made(struct pag_cli *cli, const struct pag_key *key, const char *how)
@@ -43,12 +60,22 @@ int pag_cmd_key_generate(struct pag_cli *cli)
     if (use == NULL) {
         return PAG_EXIT_USAGE;
     }
-    int rc = pag_key_make(cli, pag_word(cli, 0), &key);
+    uint64_t bits = 0;
+    int rc = pag_opt_number(cli, "rsa", 0, &bits);
+    if (rc == PAG_EXIT_OK && bits != 0 &&
+        (bits < PAG_RSA_BITS_MIN || bits > PAG_RSA_BITS_MAX || bits % 256 != 0)) {
+        rc = pag_cli_fail(cli, PAG_EXIT_USAGE, "--rsa 2048 is what the Arduino core documents",
+                          "RSA keys have 2048 to 4096 bits, in steps of 256");
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = bits != 0 ? pag_key_make_rsa(cli, pag_word(cli, 0), (uint32_t)bits, &key)
+                       : pag_key_make(cli, pag_word(cli, 0), &key);
+    }
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
     if (pag_opt_on(cli, "register")) {
-        rc = pag_key_register(cli, &key, use);
+        rc = register_as(cli, &key, use);
     }
     if (rc == PAG_EXIT_OK) {
         rc = made(cli, &key, "key made");
@@ -69,11 +96,11 @@ static int import_pem(struct pag_cli *cli, const char *file, struct pag_span pem
             return rc;
         }
     }
-    enum pag_err err = pag_x509_key_of_pem(pem, locked ? secret : NULL, &key->pkey, &why);
+    enum pag_err err = pag_signing_key_of_pem(pem, locked ? secret : NULL, &key->pkey, &why);
     memset(secret, 0, sizeof secret);
     if (err != PAG_OK) {
         return pag_cli_fail(cli, err == PAG_E_DENIED ? PAG_EXIT_DENIED : PAG_EXIT_USAGE,
-                            "want a P-256 private key in PEM (PKCS#8)", "%s: %s", file,
+                            "want a private key in PEM: P-256, or RSA for images", "%s: %s", file,
                             why.what != NULL ? why.what : pag_err_word(err));
     }
     return PAG_EXIT_OK;
@@ -97,7 +124,7 @@ int pag_cmd_key_import(struct pag_cli *cli)
     }
     pag_key_close(&key);
     if (rc == PAG_EXIT_OK) {
-        rc = pag_key_public(cli, name, &key);
+        rc = pag_key_public_any(cli, name, &key);
     }
     if (rc == PAG_EXIT_OK) {
         rc = made(cli, &key, "key imported");
@@ -106,47 +133,71 @@ int pag_cmd_key_import(struct pag_cli *cli)
     return rc;
 }
 
+/* With --arduino the name may be left out when only one key here can be meant. */
+static int which_public(struct pag_cli *cli, const char **name)
+{
+    size_t hits = 0;
+    if (cli->word_n > 0) {
+        *name = pag_word(cli, 0);
+        return PAG_EXIT_OK;
+    }
+    for (const char **local = pag_key_names(cli); pag_opt_on(cli, "arduino") && *local != NULL; local++) {
+        struct pag_key key;
+        if (pag_key_public_any(cli, *local, &key) == PAG_EXIT_OK) {
+            *name = key.rsa_bits != 0 ? *local : *name;
+            hits += key.rsa_bits != 0;
+            pag_key_close(&key);
+        }
+    }
+    return hits == 1 ? PAG_EXIT_OK
+                     : pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus key list shows them",
+                                    "say which key: pagurus key public NAME");
+}
+
 int pag_cmd_key_public(struct pag_cli *cli)
 {
     struct pag_key key;
     const char *use = use_of(cli);
-    int rc = use == NULL ? PAG_EXIT_USAGE : pag_key_public(cli, pag_word(cli, 0), &key);
+    const char *name = NULL;
+    int rc = use == NULL ? PAG_EXIT_USAGE : which_public(cli, &name);
+    rc = rc == PAG_EXIT_OK ? pag_key_public_any(cli, name, &key) : rc;
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
     if (pag_opt_on(cli, "register")) {
-        rc = pag_key_register(cli, &key, use);
+        rc = register_as(cli, &key, use);
     }
     const char *pem = pag_key_spki_pem(cli, &key);
     json_t *v = pag_cli_keep(cli, json_pack("{s:s, s:s, s:s}", "name", key.name, "key_id",
                                             pag_key_id_text(cli, key.id), "pem", pem));
     if (rc == PAG_EXIT_OK && !pag_out_json(cli, v)) {
-        rc = pag_cmd_output(cli, pag_span_str(pem));
+        const char *text = pag_opt_on(cli, "arduino") ? pag_arduino_header(cli, &key, pem) : pem;
+        rc = pag_cmd_output(cli, pag_span_str(text));
     }
     pag_key_close(&key);
     return rc;
 }
 
 static const struct pag_column columns[] = {
-    { "NAME", "name", PAG_CELL_TEXT },
-    { "KEY ID", "key_id", PAG_CELL_TEXT },
-    { "PROTECTED", "protected", PAG_CELL_TEXT },
-    { "USE", "use", PAG_CELL_TEXT },
-    { NULL, NULL, PAG_CELL_TEXT },
+    { "NAME", "name", PAG_CELL_TEXT }, { "KEY ID", "key_id", PAG_CELL_TEXT },
+    { "KIND", "kind", PAG_CELL_TEXT }, { "PROTECTED", "protected", PAG_CELL_TEXT },
+    { "USE", "use", PAG_CELL_TEXT },   { NULL, NULL, PAG_CELL_TEXT },
 };
 
 static json_t *row_of(struct pag_cli *cli, const char *name)
 {
     struct pag_key key;
     struct pag_buf buf = { NULL, 0, 0 };
-    if (pag_key_public(cli, name, &key) != PAG_EXIT_OK) {
+    if (pag_key_public_any(cli, name, &key) != PAG_EXIT_OK) {
         return NULL;
     }
     (void)pag_fs_read(pag_key_path(cli, name, ".pem"), PEM_MAX, &buf, NULL);
     bool locked = buf.p != NULL && strstr((const char *)buf.p, "BEGIN ENCRYPTED") != NULL;
     pag_fs_buf_free(&buf);
-    json_t *row = json_pack("{s:s, s:s, s:b, s:n, s:s}", "name", name, "key_id", pag_key_id_text(cli, key.id),
-                            "protected", locked, "use", "file", pag_key_path(cli, name, ".pem"));
+    const char *kind = key.rsa_bits != 0 ? pag_cli_text(cli, "rsa-%u", (unsigned)key.rsa_bits) : "p-256";
+    json_t *row =
+        json_pack("{s:s, s:s, s:b, s:s, s:n, s:s}", "name", name, "key_id", pag_key_id_text(cli, key.id),
+                  "protected", locked, "kind", kind, "use", "file", pag_key_path(cli, name, ".pem"));
     pag_key_close(&key);
     return row;
 }

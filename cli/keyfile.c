@@ -19,6 +19,7 @@
 #include "core/bytes.h"
 #include "host/crypto.h"
 #include "host/fs.h"
+#include "host/signing.h"
 #include "host/x509.h"
 
 enum { PEM_MAX = 16384, SECURE_HEAP = 65536, PASSPHRASE_MIN = 8 };
@@ -164,16 +165,25 @@ static int new_passphrase(struct pag_cli *cli, const char *name, char *secret)
 
 /* ---- reading ---- */
 
-static int finish(struct pag_cli *cli, const char *name, struct pag_key *key)
+static int finish(struct pag_cli *cli, const char *name, struct pag_key *key, bool any)
 {
+    struct pag_public_info info;
+    bool known = pag_signing_info(key->pkey, &info) == PAG_OK;
     key->name = name;
-    if (pag_crypto_key_id(key->pkey, key->id) != PAG_OK ||
-        pag_crypto_point(key->pkey, key->point) != PAG_OK) {
-        pag_key_close(key);
-        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus key generate makes one", "%s is no P-256 key",
-                            name);
+    key->rsa_bits = known && info.rsa ? info.bits : 0;
+    if (known && (any || !info.rsa)) {
+        memcpy(key->id, info.id, sizeof key->id);
+        if (!info.rsa) {
+            (void)pag_crypto_point(key->pkey, key->point);
+        }
+        return PAG_EXIT_OK;
     }
-    return PAG_EXIT_OK;
+    pag_key_close(key);
+    return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus key generate makes one",
+                        known ? "%s is an RSA key, which signs images and no manifests"
+                        : any ? "%s is neither a P-256 key nor RSA of 2048 to 4096 bits"
+                              : "%s is no P-256 key",
+                        name);
 }
 
 void pag_key_close(struct pag_key *key)
@@ -196,7 +206,7 @@ static int decrypt(struct pag_cli *cli, const char *name, struct pag_span pem, s
     char *secret = secret_new(cli);
     int rc = secret == NULL ? PAG_EXIT_FAILED
                             : get_passphrase(cli, pag_cli_text(cli, "Passphrase of %s", name), secret);
-    if (rc == PAG_EXIT_OK && pag_x509_key_of_pem(pem, secret, &key->pkey, &why) != PAG_OK) {
+    if (rc == PAG_EXIT_OK && pag_signing_key_of_pem(pem, secret, &key->pkey, &why) != PAG_OK) {
         rc = pag_cli_fail(cli, PAG_EXIT_DENIED, "check the passphrase and try again", "key %s: %s", name,
                           why.what != NULL ? why.what : "cannot be opened");
     }
@@ -217,14 +227,14 @@ static int open_pem(struct pag_cli *cli, const char *name, struct pag_span pem, 
             "pagurus key import NAME FILE protects it; --no-passphrase there says that you mean it",
             "key %s has no passphrase", name);
     }
-    if (pag_x509_key_of_pem(pem, NULL, &key->pkey, &why) != PAG_OK) {
+    if (pag_signing_key_of_pem(pem, NULL, &key->pkey, &why) != PAG_OK) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, NULL, "key %s: %s", name,
                             why.what != NULL ? why.what : "not a private key");
     }
     return PAG_EXIT_OK;
 }
 
-int pag_key_open(struct pag_cli *cli, const char *name, struct pag_key *key)
+static int open_kind(struct pag_cli *cli, const char *name, struct pag_key *key, bool any)
 {
     struct pag_buf buf = { NULL, 0, 0 };
     struct pag_fail why = { PAG_OK, "", 0 };
@@ -243,10 +253,20 @@ int pag_key_open(struct pag_cli *cli, const char *name, struct pag_key *key)
     }
     int rc = open_pem(cli, name, pag_buf_span(&buf), key);
     pag_fs_buf_free(&buf); /* wipes */
-    return rc == PAG_EXIT_OK ? finish(cli, name, key) : rc;
+    return rc == PAG_EXIT_OK ? finish(cli, name, key, any) : rc;
 }
 
-int pag_key_public(struct pag_cli *cli, const char *name, struct pag_key *key)
+int pag_key_open(struct pag_cli *cli, const char *name, struct pag_key *key)
+{
+    return open_kind(cli, name, key, false);
+}
+
+int pag_key_open_any(struct pag_cli *cli, const char *name, struct pag_key *key)
+{
+    return open_kind(cli, name, key, true);
+}
+
+static int public_kind(struct pag_cli *cli, const char *name, struct pag_key *key, bool any)
 {
     struct pag_buf buf = { NULL, 0, 0 };
     memset(key, 0, sizeof *key);
@@ -266,7 +286,17 @@ int pag_key_public(struct pag_cli *cli, const char *name, struct pag_key *key)
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus key public NAME prints one",
                             "%s holds no public key", path);
     }
-    return finish(cli, name, key);
+    return finish(cli, name, key, any);
+}
+
+int pag_key_public(struct pag_cli *cli, const char *name, struct pag_key *key)
+{
+    return public_kind(cli, name, key, false);
+}
+
+int pag_key_public_any(struct pag_cli *cli, const char *name, struct pag_key *key)
+{
+    return public_kind(cli, name, key, true);
 }
 
 /* ---- writing ---- */
@@ -351,15 +381,15 @@ int pag_key_save(struct pag_cli *cli, const char *name, const EVP_PKEY *pkey)
     return rc;
 }
 
-int pag_key_make(struct pag_cli *cli, const char *name, struct pag_key *key)
+static int make(struct pag_cli *cli, const char *name, uint32_t rsa_bits, struct pag_key *key)
 {
     memset(key, 0, sizeof *key);
     guard_memory();
-    key->pkey = pag_crypto_key_new();
+    key->pkey = rsa_bits != 0 ? pag_signing_rsa_new(rsa_bits) : pag_crypto_key_new();
     if (key->pkey == NULL) {
         return pag_cli_fail(cli, PAG_EXIT_FAILED, NULL, "no key could be made");
     }
-    int rc = finish(cli, name, key);
+    int rc = finish(cli, name, key, true);
     if (rc == PAG_EXIT_OK) {
         rc = pag_key_save(cli, name, key->pkey);
     }
@@ -369,11 +399,24 @@ int pag_key_make(struct pag_cli *cli, const char *name, struct pag_key *key)
     return rc;
 }
 
+int pag_key_make(struct pag_cli *cli, const char *name, struct pag_key *key)
+{
+    return make(cli, name, 0, key);
+}
+
+int pag_key_make_rsa(struct pag_cli *cli, const char *name, uint32_t bits, struct pag_key *key)
+{
+    return make(cli, name, bits, key);
+}
+
 int pag_key_register(struct pag_cli *cli, const struct pag_key *key, const char *use)
 {
     struct pag_answer a;
     json_t *body = pag_cli_keep(
         cli, json_pack("{s:s, s:s, s:s}", "name", key->name, "pem", pag_key_spki_pem(cli, key), "use", use));
+    if (strcmp(use, "arduino") == 0 && pag_opt_on(cli, "product")) {
+        (void)json_object_set_new(body, "product", json_string(pag_opt(cli, "product")));
+    }
     struct pag_call call = { .method = "POST", .path = "/keys", .body = body, .silent = true };
     int rc = pag_client_call(cli, &call, &a);
     if (rc == PAG_EXIT_OK || a.status == 409) {

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "cli/arduino.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/find.h"
@@ -22,6 +23,7 @@ struct push {
     struct pag_trust_view trust;
     struct pag_key key;
     bool made_first;
+    bool arduino_only; /* without trust set and manifests */
     json_t *release;
     json_t *reach;
 };
@@ -234,6 +236,9 @@ static int choose_signer(struct pag_cli *cli, struct push *p)
     }
     if (name != NULL && strcmp(name, "first") == 0) {
         rc = sign_first(cli, p, has_trust);
+    } else if (!has_trust && name == NULL && pag_opt_on(cli, "arduino-key")) {
+        p->arduino_only = true; /* devices of the old world alone: their signature is behind the image */
+        return PAG_EXIT_OK;
     } else if (!has_trust) {
         const char *product = pag_out_text(p->product, "name");
         return pag_cli_fail(
@@ -304,7 +309,10 @@ static int upload(struct pag_cli *cli, struct push *p, const struct pag_firmware
     uint64_t began = cli->clock.now_ms(cli->clock.ctx);
     pag_text_base64(pag_span_of(f->digest, sizeof f->digest), base64);
     call.digest = pag_cli_text(cli, "sha-256=:%s:", base64);
-    call.path = pag_cli_text(cli, "/releases/%s/images/%s", p->order.release, f->name);
+    const char *inside = pag_opt(cli, "verify-key");
+    call.path = pag_cli_text(cli, "/releases/%s/images/%s%s%s", p->order.release, f->name,
+                             inside != NULL ? "?verify_key=" : "",
+                             inside != NULL ? pag_client_escape(cli, inside) : "");
     call.progress = pag_cli_text(cli, "uploading %s", f->name);
     int rc = pag_client_call(cli, &call, &a);
     if (rc != PAG_EXIT_OK) {
@@ -328,6 +336,12 @@ static int send_all(struct pag_cli *cli, struct push *p)
     for (size_t i = 0; rc == PAG_EXIT_OK && i < p->n; i++) {
         rc = upload(cli, p, &p->file[i]);
     }
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_arduino_detach(cli, p->order.release, p->file, p->n);
+    }
+    if (p->arduino_only) {
+        return rc;
+    }
     for (size_t i = 0; rc == PAG_EXIT_OK && i < p->n; i++) {
         rc = pag_sign_image(cli, &p->order, &p->file[i]);
         if (rc == PAG_EXIT_OK) {
@@ -348,8 +362,11 @@ static int publish(struct pag_cli *cli, struct push *p)
     if (pag_opt_on(cli, "draft")) {
         return PAG_EXIT_OK;
     }
-    int rc = pag_client_send(cli, "POST", pag_cli_text(cli, "/releases/%s:publish", p->order.release), NULL,
-                             &reply);
+    int rc = pag_arduino_strands(cli, p->order.release, "publish");
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_client_send(cli, "POST", pag_cli_text(cli, "/releases/%s:publish", p->order.release),
+                             pag_arduino_change(cli), &reply);
+    }
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
@@ -401,9 +418,10 @@ static int finish(struct pag_cli *cli, struct push *p)
             "from this machine now, and their passphrase too",
             pag_key_folder(cli));
     }
-    json_t *out = pag_cli_keep(cli, json_pack("{s:O, s:O*, s:s, s:s}", "release", p->release, "reach",
-                                              p->reach, "signed_by", pag_key_id_text(cli, p->key.id), "state",
-                                              draft ? "draft" : "published"));
+    const char *signer = p->arduino_only ? NULL : pag_key_id_text(cli, p->key.id);
+    json_t *out =
+        pag_cli_keep(cli, json_pack("{s:O, s:O*, s:s?, s:s}", "release", p->release, "reach", p->reach,
+                                    "signed_by", signer, "state", draft ? "draft" : "published"));
     if (!pag_out_json(cli, out)) {
         (void)printf("%s\n", id);
     }
@@ -434,6 +452,9 @@ int pag_cmd_release_push(struct pag_cli *cli)
     int rc = PAG_EXIT_OK;
     for (size_t i = 0; rc == PAG_EXIT_OK && i < sizeof before_files / sizeof before_files[0]; i++) {
         rc = before_files[i](cli, p);
+    }
+    if (rc == PAG_EXIT_OK) {
+        rc = pag_arduino_sign(cli, p->file, p->n);
     }
     for (size_t i = 0; rc == PAG_EXIT_OK && i < p->n; i++) {
         pag_cli_say(cli, "%s: %s\n", p->file[i].file, pag_firmware_line(cli, &p->file[i]));

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/arduino.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/find.h"
@@ -95,7 +96,11 @@ static int act(struct pag_cli *cli, const char *verb, const char *said)
     }
     if (rc == PAG_EXIT_OK) {
         const char *id = pag_client_escape(cli, pag_out_text(release, "id"));
-        rc = pag_client_send(cli, "POST", pag_cli_text(cli, "/releases/%s:%s", id, verb), NULL, &reply);
+        rc = pag_arduino_strands(cli, id, verb);
+        if (rc == PAG_EXIT_OK) {
+            rc = pag_client_send(cli, "POST", pag_cli_text(cli, "/releases/%s:%s", id, verb),
+                                 pag_arduino_change(cli), &reply);
+        }
     }
     if (rc == PAG_EXIT_OK && !(reply != NULL && pag_out_json(cli, reply))) {
         pag_cli_say(cli, "%s %s: %s\n", pag_out_text(release, "product"), pag_out_text(release, "version"),

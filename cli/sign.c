@@ -39,7 +39,7 @@ static size_t signers(struct pag_cli *cli, const struct pag_trust_set *set, cons
     size_t hits = 0;
     for (const char **local = pag_key_names(cli); *local != NULL; local++) {
         struct pag_key key;
-        if (pag_key_public(cli, *local, &key) == PAG_EXIT_OK) {
+        if (pag_key_public_any(cli, *local, &key) == PAG_EXIT_OK) {
             bool may = may_release(set, key.id);
             *name = may ? *local : *name;
             hits += may;

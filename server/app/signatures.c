@@ -86,6 +86,9 @@ void pag_app_signature_put(struct pag_call *call, const struct pag_signature_in 
     }
     enum pag_err err = find_image(call, call->thread->db, in->release, in->name, &r, &image);
     err = err == PAG_OK ? pag_verify_keys(call->thread->db, call->arena, r.product, &known, &known_n) : err;
+    if (err == PAG_OK && in->signature.n > PAG_SIGNATURE_BYTES_MAX) {
+        err = pag_refuse(call, PAG_E_SIGNATURE, "signature-refused", "A signature has at most 512 bytes.");
+    }
     if (err == PAG_OK) {
         const struct pag_verify_key *k = signer_of(known, known_n, image->sha256, in->signature);
         err = k != NULL ? PAG_OK : refuse(call, known, known_n);

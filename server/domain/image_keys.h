@@ -17,6 +17,8 @@ struct pag_verify_key {
     struct pag_span spki;        /* DER SubjectPublicKeyInfo */
 };
 
+enum { PAG_SIGNATURE_BYTES_MAX = 512 };
+
 /* A signature that is kept beside an image. */
 struct pag_detached {
     uint8_t key[PAG_KEY_ID_BYTES];

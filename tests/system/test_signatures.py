@@ -2,11 +2,21 @@
 
 import gzip
 import hashlib
+import os
+import pathlib
+import subprocess
 
 import pytest
 
 import arduino
+import cborish
 import esp8266
+import flipping
+import signing
+from conftest import BUILD
+from test_native import check_body
+
+CBOR = {"Content-Type": "application/cbor"}
 
 _macs = iter(range(1, 100000))
 
@@ -208,16 +218,119 @@ def post_signature(owner, version, sig, name="firmware"):
                              {"Content-Type": "application/octet-stream"})
 
 
+def fetch_and_install(device, digest, public, slot, front=None):
+    """tests/support/signed_device.c: its exit status."""
+    server = device.server
+    url = f"https://localhost:{front or server.ports['device']}/v1/blob/{digest}"
+    done = subprocess.run([str(BUILD / "signed_device"), url, str(server.data / "ca" / "root.pem"), device.cert_file,
+                           device.key_file, str(public), str(slot)], capture_output=True, text=True, timeout=60,
+                          check=False)
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("ec", [False, True])
-def test_a_device_installs_what_openssl_signed_and_nothing_else(server, ec, tmp_path):
-    owner = Owner(server, f"det-{'ec' if ec else 'rsa'}")
+def test_a_device_installs_what_openssl_signed_and_refuses_a_flipped_bit(server, ec, tmp_path):
+    posix = pathlib.Path("/bin/true").read_bytes()  # an image of the posix chip is a program
+    owner = signing.Publisher(server, f"det-{'ec' if ec else 'rsa'}", hardware=("posix",))
     key = arduino.Key(tmp_path, "lab", 4096, ec).register(server, owner.name)
-    image = esp8266.arduino(owner.name, "1.0.0")
-    assert owner.draft("1.0.0", image).status == 201
-    sig = key.detached(image)
-    flipped = bytes([sig[0], sig[1], sig[2], sig[3], sig[4], sig[5] ^ 1]) + sig[6:]
-    refused = post_signature(owner, "1.0.0", flipped)
-    assert refused.status == 422 and refused.json["code"] == "signature-refused"
-    assert post_signature(owner, "1.0.0", sig).json["key"] == key.id
-    assert owner.act("1.0.0", "publish").status == 200
-    assert owner.server.rest("GET", f"/releases/{owner.ids['1.0.0']}")["images"][0]["signatures"] == 1
+    other = arduino.Key(tmp_path, "other", 4096, ec)
+    device = server.enroll(owner.name, f"84f3eb1600{int(ec):02x}")
+    slot = tmp_path / "slot"
+    draft = owner.draft("1.0.0", posix)
+    path = f"/releases/{draft['id']}/images/firmware/signatures"
+    raw = {"Content-Type": "application/octet-stream"}
+
+    sig = key.detached(posix)
+    flipped = sig[:40] + bytes([sig[40] ^ 1]) + sig[41:]
+    for bad in (flipped, other.detached(posix), key.detached(posix[:-1]), b""):
+        refused = server.call("POST", path, bad, raw)
+        assert refused.status == 422 and refused.json["code"] == "signature-refused", refused.body
+    assert server.call("POST", path, sig, raw).json["key"] == key.id
+    assert server.rest("GET", path)["items"][0]["signature"] == sig.hex()
+    assert server.call("POST", f"/releases/{draft['id']}:publish", {}).status == 200
+
+    digest = hashlib.sha256(posix).hexdigest()
+    assert device.request("GET", f"/v1/blob/{digest}/sig").status == 404  # not offered yet
+    offer = cborish.loads(device.request("POST", "/v1/check", check_body(), CBOR).body)
+    assert device.request("GET", f"/v1/blob/{digest}/sig").body == sig
+    assert fetch_and_install(device, digest, other.public, slot)[0] == 3 and not slot.exists()
+
+    with flipping.Front(server, device, flip=len(posix) // 2) as front:
+        code, said = fetch_and_install(device, digest, key.public, slot, front.port)
+    assert code == 3 and "refused" in said and not slot.exists(), (code, said)
+
+    assert fetch_and_install(device, digest, key.public, slot) == (0, "")
+    assert slot.read_bytes() == posix
+    manifest = hashlib.sha256(offer[2]).digest()
+    for seq, state, running in ((1, 4, bytes(32)), (2, 5, bytes.fromhex(digest))):
+        report = cborish.dumps({1: offer[1], 2: state, 3: 100, 6: manifest, 7: running, 8: seq})
+        assert device.request("POST", "/v1/report", report, CBOR).status == 204
+    assert server.rest("GET", f"/devices/{device.id}")["action"]["state"] == "confirmed"
+
+
+# ---- the command line ----
+
+class Cli:
+    """pagurus with a folder of its own, signed in as admin."""
+
+    def __init__(self, server, folder):
+        token = folder / "token"
+        token.write_text(server.token)
+        token.chmod(0o600)
+        secret = folder / "secret"
+        secret.write_text("correct horse battery staple")
+        secret.chmod(0o600)
+        self.secret = ["--passphrase-file", str(secret)]
+        self.env = dict(os.environ, HOME=str(folder), XDG_CONFIG_HOME=str(folder / "config"),
+                        PAGURUS_SERVER=f"https://localhost:{server.ports['console']}",
+                        PAGURUS_CA=str(server.data / "ca" / "root.pem"), PAGURUS_TOKEN_FILE=str(token))
+
+    def __call__(self, *words, want=0):
+        done = subprocess.run([str(BUILD / "pagurus"), *words, "--no-input"], env=self.env, capture_output=True,
+                              text=True, timeout=60, check=False)
+        assert done.returncode == want, (words, done.returncode, done.stdout, done.stderr)
+        return done
+
+
+def test_keys_signatures_and_warnings_by_command_line(owner, tmp_path):
+    cli = Cli(owner.server, tmp_path)
+    for name in ("home-1", "home-2"):
+        cli("key", "create", name, "--rsa", "2048", "--register", "--product", owner.name, *cli.secret)
+    private = (tmp_path / "config/pagurus/keys/home-1.pem").read_text()
+    assert "ENCRYPTED" in private
+    pem = {name: cli("key", "public", name).stdout for name in ("home-1", "home-2")}
+    header = cli("key", "public", "--arduino", "home-1").stdout
+    assert pem["home-1"] in header and "BearSSL::SigningVerifier" in header and "Update.installSignature" in header
+    assert {k["name"]: k["product"] for k in owner.server.rest("GET", "/keys")["items"]
+            if k["product"] == owner.name}.keys() == {"home-1", "home-2"}
+
+    def build(version, key):
+        plain = esp8266.arduino(owner.name, version, more=pem[key].encode())
+        file = tmp_path / f"{version}.bin"
+        file.write_bytes(plain)
+        return plain, str(file)
+
+    old, file = build("1.0.0", "home-1")
+    cli("release", "push", file, "--product", owner.name, "--arduino-key", "home-1", "--detach", "home-2", *cli.secret)
+    device = plug(owner, esp8266.arduino(owner.name, "0.9.0"))
+    status, _, body, _ = device.raw()
+    assert status == 200 and body.startswith(old) and len(body) == len(old) + 260
+    (tmp_path / "home-1.pub").write_text(pem["home-1"])
+    (tmp_path / "trailer.sig").write_bytes(body[-260:-4])
+    arduino.openssl("dgst", "-sha256", "-verify", str(tmp_path / "home-1.pub"), "-signature",
+                    str(tmp_path / "trailer.sig"), stdin=old)
+    device.image = old
+    assert device.raw()[0] == 304
+    shown = owner.server.rest("GET", f"/releases?product={owner.name}")["items"][0]["images"][0]
+    assert shown["signed_by"] == shown["embedded_key"] and shown["signatures"] == 1
+
+    _, file = build("2.0.0", "home-2")
+    refused = cli("release", "push", file, "--product", owner.name, "--arduino-key", "home-2", *cli.secret, want=5)
+    assert device.mac in refused.stderr and "--strand-anyway" in refused.stderr
+    new, file = build("2.0.1", "home-2")
+    cli("release", "push", file, "--product", owner.name, "--arduino-key", "home-1", *cli.secret)
+    assert device.raw()[2].startswith(new)
+    twice = tmp_path / "twice.bin"
+    twice.write_bytes(body)
+    assert "signed already" in cli("release", "push", str(twice), "--product", owner.name, "--arduino-key", "home-1",
+                                   "--version", "1.0.0", *cli.secret, want=2).stderr

@@ -8,9 +8,12 @@
 
 static json_t *render_signature(const struct pag_detached *d)
 {
+    uint8_t hex[2 * PAG_SIGNATURE_BYTES_MAX];
+    struct pag_buf text = { hex, 0, sizeof hex };
     json_t *o = json_object();
+    (void)pag_buf_put_hex(&text, d->signature);
     (void)json_object_set_new(o, "key", pag_json_hex(pag_span_of(d->key, sizeof d->key)));
-    (void)json_object_set_new(o, "signature", pag_json_hex(d->signature));
+    (void)json_object_set_new(o, "signature", pag_json_text(pag_buf_span(&text)));
     (void)json_object_set_new(o, "created_at", pag_json_time((uint64_t)d->created_ms));
     return o;
 }
