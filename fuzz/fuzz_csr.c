@@ -27,6 +27,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (checked != made) {
         abort();
     }
+    char cn[PAG_DEVICE_ID_MAX + 1] = "";
+    bool rsa = false;
+    enum pag_err any = pag_x509_csr_key(in, true, key, &rsa, NULL);
+    enum pag_err named = pag_x509_csr_cn(in, cn, NULL);
+    enum pag_err modest = pag_x509_csr_modest(in, "dev-a", product, NULL);
+    if ((any != PAG_OK && (named == PAG_OK || modest == PAG_OK)) ||
+        (any == PAG_OK && rsa == (made == PAG_OK))) {
+        abort();
+    }
     if (made == PAG_OK && (pag_x509_info((struct pag_span){ issued.der, issued.der_n }, &info) != PAG_OK ||
                            info.is_ca || info.cn[0] != 'd')) {
         abort();

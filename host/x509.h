@@ -81,6 +81,19 @@ bool pag_x509_id_ok(const char *id); /* [0-9a-z-]{1,64}: the only CN that is eve
  * PAG_E_SIGNATURE. */
 enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA256_BYTES],
                                 struct pag_fail *why);
+/* The same; rsa: a key of RSA-2048, signed with SHA-2, is as good as one of P-256. */
+enum pag_err pag_x509_csr_key(struct pag_span csr, bool rsa, uint8_t key_sha256[PAG_SHA256_BYTES],
+                              bool *is_rsa, struct pag_fail *why);
+/* The one CN of a request (as pag_x509_csr_key with rsa), "" without any. PAG_E_DENIED: there are several, or
+ * it is no id and no MAC in a usual spelling (17 characters). */
+enum pag_err pag_x509_csr_cn(struct pag_span csr, char cn[PAG_DEVICE_ID_MAX + 1], struct pag_fail *why);
+/*
+ * Whether a request (as pag_x509_csr_key with rsa) asks for no more than a device's certificate: alternative
+ * names are id as DNS name and urn:pagurus:<product>:<id> at most, no authority, no use but clientAuth.
+ * PAG_E_DENIED with why.
+ */
+enum pag_err pag_x509_csr_modest(struct pag_span csr, const char *id,
+                                 const uint8_t product[PAG_PRODUCT_ID_BYTES], struct pag_fail *why);
 /* A PKCS#10 for tests, the CLI and the simulator. der: appended. */
 enum pag_err pag_x509_csr_make(const EVP_PKEY *key, const char *cn, struct pag_buf *der);
 
@@ -123,6 +136,7 @@ struct pag_cert_order {
     const uint8_t *product; /* PAG_PRODUCT_ID_BYTES, for the SAN URI; NULL: no SAN (services, operators) */
     uint64_t now;           /* notBefore is an hour earlier */
     uint64_t lifetime_s;    /* cut to the authority's own end */
+    bool rsa;               /* a request's key may be RSA-2048 */
     /* Server certificates only, at most PAG_CERT_NAMES_MAX: DNS names (also "*.example.org") and addresses as
      * text. An address becomes an IP SAN and, as text, a DNS SAN, because BearSSL compares dNSName only. */
     const char *const *names;
@@ -153,6 +167,12 @@ enum pag_err pag_ca_issue_device_key(const struct pag_ca *ca, const EVP_PKEY *ke
 enum pag_err pag_ca_issue_server(const struct pag_ca *ca, const EVP_PKEY *key,
                                  const struct pag_cert_order *order, struct pag_issued *out,
                                  struct pag_fail *why);
+
+/* ---- bundles ---- */
+
+/* PKCS#7 with certificates and nothing else (RFC 8551 3.8), DER. in: each one certificate in DER, or PEM with
+ * any number; what is there twice goes in once. out: appended. PAG_E_SYNTAX, PAG_E_SPACE. */
+enum pag_err pag_x509_certs_only(const struct pag_span *in, size_t n, struct pag_buf *out);
 
 /* ---- revocation ---- */
 

@@ -26,17 +26,45 @@ static enum pag_err plain_p256(X509_REQ *req, uint8_t spki[PAG_P256_SPKI_BYTES],
     return same ? PAG_OK : pag_fail_set(why, PAG_E_UNSUPPORTED, "request's key is not in its plain form", 0);
 }
 
-static enum pag_err check(X509_REQ *req, struct pag_fail *why)
+/* Two encodings of one RSA key that OpenSSL reads as the same have one hash (pag_x509_key_sha256). */
+static bool is_rsa2048(X509_REQ *req)
+{
+    const EVP_PKEY *key = X509_REQ_get0_pubkey(req);
+    return key != NULL && EVP_PKEY_is_a(key, "RSA") == 1 && EVP_PKEY_get_bits(key) == PAG_X509_RSA_BITS;
+}
+
+static bool signed_with_sha2(const X509_REQ *req)
+{
+    switch (X509_REQ_get_signature_nid(req)) {
+    case NID_ecdsa_with_SHA256:
+    case NID_ecdsa_with_SHA384:
+    case NID_ecdsa_with_SHA512:
+    case NID_sha256WithRSAEncryption:
+    case NID_sha384WithRSAEncryption:
+    case NID_sha512WithRSAEncryption:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum pag_err check(X509_REQ *req, bool rsa, struct pag_fail *why)
 {
     uint8_t spki[PAG_P256_SPKI_BYTES];
-    enum pag_err err = plain_p256(req, spki, why);
+    enum pag_err err = PAG_OK;
+    if (rsa && EVP_PKEY_is_a(X509_REQ_get0_pubkey(req), "RSA") == 1) {
+        err = is_rsa2048(req)
+                  ? PAG_OK
+                  : pag_fail_set(why, PAG_E_UNSUPPORTED, "request's RSA key is not of 2048 bits", 0);
+    } else {
+        err = plain_p256(req, spki, why);
+    }
     if (err != PAG_OK) {
         return err;
     }
-    int nid = X509_REQ_get_signature_nid(req);
-    if (nid != NID_ecdsa_with_SHA256 && nid != NID_ecdsa_with_SHA384 && nid != NID_ecdsa_with_SHA512) {
-        return pag_fail_set(why, PAG_E_UNSUPPORTED, "request is not signed with ECDSA and SHA-2",
-                            (uint64_t)nid);
+    if (!signed_with_sha2(req)) {
+        return pag_fail_set(why, PAG_E_UNSUPPORTED, "request is not signed with SHA-2",
+                            (uint64_t)X509_REQ_get_signature_nid(req));
     }
     if (X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) != 1) {
         return pag_fail_set(why, PAG_E_SIGNATURE, "request is not signed by its own key", 0);
@@ -44,7 +72,7 @@ static enum pag_err check(X509_REQ *req, struct pag_fail *why)
     return PAG_OK;
 }
 
-enum pag_err pag_x509_csr_parse(struct pag_span csr, X509_REQ **out, struct pag_fail *why)
+enum pag_err pag_x509_csr_parse(struct pag_span csr, bool rsa, X509_REQ **out, struct pag_fail *why)
 {
     uint8_t space[CSR_MAX];
     struct pag_buf der = { space, 0, sizeof space };
@@ -63,7 +91,7 @@ enum pag_err pag_x509_csr_parse(struct pag_span csr, X509_REQ **out, struct pag_
     if (req == NULL || at != csr.p + csr.n) {
         err = pag_fail_set(why, PAG_E_SYNTAX, "not a certificate request", 0);
     } else {
-        err = check(req, why);
+        err = check(req, rsa, why);
     }
     ERR_clear_error();
     if (err != PAG_OK) {
@@ -74,21 +102,24 @@ enum pag_err pag_x509_csr_parse(struct pag_span csr, X509_REQ **out, struct pag_
     return PAG_OK;
 }
 
-enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA256_BYTES],
-                                struct pag_fail *why)
+enum pag_err pag_x509_csr_key(struct pag_span csr, bool rsa, uint8_t key_sha256[PAG_SHA256_BYTES],
+                              bool *is_rsa, struct pag_fail *why)
 {
-    uint8_t spki[PAG_P256_SPKI_BYTES];
     X509_REQ *req = NULL;
-    enum pag_err err = pag_x509_csr_parse(csr, &req, why);
-    if (err != PAG_OK) {
-        return err;
-    }
-    err = plain_p256(req, spki, why);
+    enum pag_err err = pag_x509_csr_parse(csr, rsa, &req, why);
     if (err == PAG_OK) {
-        (void)SHA256(spki, sizeof spki, key_sha256);
+        err = pag_x509_key_sha256(X509_REQ_get0_pubkey(req), key_sha256);
+        *is_rsa = is_rsa2048(req);
     }
     X509_REQ_free(req);
     return err;
+}
+
+enum pag_err pag_x509_csr_check(struct pag_span csr, uint8_t key_sha256[PAG_SHA256_BYTES],
+                                struct pag_fail *why)
+{
+    bool is_rsa = false;
+    return pag_x509_csr_key(csr, false, key_sha256, &is_rsa, why);
 }
 
 enum pag_err pag_x509_csr_make(const EVP_PKEY *key, const char *cn, struct pag_buf *der)

@@ -125,7 +125,7 @@ enum pag_err pag_ca_issue_client(const struct pag_ca *ca, struct pag_span csr,
     X509_REQ *req = NULL;
     enum pag_err err = check_client_order(order, false, why);
     if (err == PAG_OK) {
-        err = pag_x509_csr_parse(csr, &req, why);
+        err = pag_x509_csr_parse(csr, order->rsa, &req, why);
     }
     if (err != PAG_OK) {
         return err;

@@ -20,8 +20,8 @@ struct pag_ca {
 X509 *pag_x509_parse(struct pag_span in);
 /* Fills *out from a parsed certificate. */
 enum pag_err pag_x509_describe(X509 *cert, struct pag_x509_info *out);
-/* Checked request (pag_x509_csr_check); the caller frees it. */
-enum pag_err pag_x509_csr_parse(struct pag_span csr, X509_REQ **out, struct pag_fail *why);
+/* Checked request (pag_x509_csr_key); the caller frees it. */
+enum pag_err pag_x509_csr_parse(struct pag_span csr, bool rsa, X509_REQ **out, struct pag_fail *why);
 /* Everything written to bio, appended to out. PAG_E_SPACE. */
 enum pag_err pag_x509_drain(BIO *bio, struct pag_buf *out);
 /* Everything written to bio, in fresh memory with a zero behind it; pag_fs_buf_free. */

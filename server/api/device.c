@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "host/rand.h"
+#include "server/api/est/est.h"
 #include "server/api/legacy_http/legacy.h"
 #include "server/api/legacy_http/mount.h"
 #include "server/api/metrics/timing.h"
@@ -78,6 +79,13 @@ unsigned pag_device_admit(struct pag_http_request *req)
     return 401;
 }
 
+/* An EST operation, without and with a product's name as its label. */
+#define EST_ROUTE(method, name, body, handler)                                                               \
+    { method, "/.well-known/est/" name, PAG_NEEDS_CLAIM, body, PAG_EST_BODY_MAX, handler },                  \
+    {                                                                                                        \
+        method, "/.well-known/est/{label}/" name, PAG_NEEDS_CLAIM, body, PAG_EST_BODY_MAX, handler           \
+    }
+
 static const struct pag_http_route device_routes[] = {
     { PAG_HTTP_POST, "/v1/check", PAG_NEEDS_CERTIFICATE, PAG_BODY_MEMORY, CBOR_BODY_MAX, pag_native_check },
     { PAG_HTTP_GET, "/v1/blob/{sha256}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_blob },
@@ -87,6 +95,10 @@ static const struct pag_http_route device_routes[] = {
     { PAG_HTTP_GET, "/v1/trust/{version}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0, pag_native_trust },
     { PAG_HTTP_GET, "/v1/trust/{product}/{version}", PAG_NEEDS_CERTIFICATE, PAG_BODY_NONE, 0,
       pag_native_trust },
+    EST_ROUTE(PAG_HTTP_GET, "cacerts", PAG_BODY_NONE, pag_est_cacerts),
+    EST_ROUTE(PAG_HTTP_GET, "csrattrs", PAG_BODY_NONE, pag_est_csrattrs),
+    EST_ROUTE(PAG_HTTP_POST, "simpleenroll", PAG_BODY_MEMORY, pag_est_simpleenroll),
+    EST_ROUTE(PAG_HTTP_POST, "simplereenroll", PAG_BODY_MEMORY, pag_est_simplereenroll),
     LEGACY_ROUTES,
 };
 

@@ -5,113 +5,7 @@
 #include "core/bytes.h"
 #include "host/token.h"
 #include "host/x509.h"
-#include "server/app/op.h"
-
-/* ---- issuing, shared by claims and administrators ---- */
-
-struct issue {
-    struct pag_issued issued;
-    struct pag_product product;
-    struct pag_device device;
-    bool is_new;
-    uint8_t key[PAG_SHA256_BYTES];
-    /* claims */
-    struct pag_claim_code code;
-    const char *address;            /* of the peer */
-    const char *proven;             /* whose certificate it has shown, or NULL */
-    const EVP_PKEY *own;            /* made here, or NULL */
-    char id[PAG_DEVICE_ID_MAX + 1]; /* of the device */
-    uint8_t claim[PAG_SHA256_BYTES];
-    char mac[13];
-    bool repeated; /* the answer was given before */
-    struct pag_cert_row row;
-};
-
-static enum pag_err make_certificate(struct pag_call *call, struct issue *i, const char *device,
-                                     struct pag_span csr, uint64_t lifetime_s)
-{
-    const struct pag_app_config *config = &call->thread->app->config;
-    struct pag_fail why = { 0 };
-    const struct pag_cert_order order = { .cn = device,
-                                          .product = i->product.id_bytes,
-                                          .now = (uint64_t)pag_app_now_ms(call->thread->app) / 1000,
-                                          .lifetime_s = lifetime_s };
-    if (config->device_ca == NULL) {
-        return PAG_E_UNSUPPORTED;
-    }
-    enum pag_err err =
-        i->own != NULL ? pag_ca_issue_device_key(config->device_ca, i->own, &order, &i->issued, &why)
-                       : pag_ca_issue_client(config->device_ca, csr, &order, &i->issued, &why);
-    if (err != PAG_OK) {
-        return pag_refuse(call, err, NULL, why.what);
-    }
-    const struct pag_x509_info *info = &i->issued.info;
-    memcpy(i->row.serial, info->serial, sizeof i->row.serial);
-    i->row.serial_n = info->serial_n;
-    (void)pag_text_copy(i->row.device, sizeof i->row.device, pag_span_str(device));
-    memcpy(i->row.product, i->product.id, sizeof i->row.product);
-    memcpy(i->row.key, info->key_sha256, sizeof i->row.key);
-    memcpy(i->row.fingerprint, info->fingerprint, sizeof i->row.fingerprint);
-    i->row.der = pag_span_of(i->issued.der, i->issued.der_n);
-    i->row.not_before_ms = (int64_t)info->not_before * 1000;
-    i->row.not_after_ms = (int64_t)info->not_after * 1000;
-    return PAG_OK;
-}
-
-/* The device's row with its new certificate, made when it is new. */
-static enum pag_err keep_certificate(struct pag_store_tx *tx, struct pag_op *op, struct issue *i)
-{
-    struct pag_db *db = pag_store_tx_db(tx);
-    struct pag_device *d = &i->device;
-    int64_t now = pag_store_tx_now(tx);
-    bool taken = false;
-    enum pag_err err = pag_cert_key_taken(db, i->row.key, i->row.device, &taken);
-    if (err != PAG_OK || taken) {
-        return err != PAG_OK ? err : pag_refuse(op->call, PAG_E_DENIED, NULL, "Another device has this key.");
-    }
-    err = pag_device_get(db, NULL, i->row.device, d);
-    i->is_new = err == PAG_E_NOT_FOUND;
-    if (i->is_new) {
-        memset(d, 0, sizeof *d);
-        memcpy(d->id, i->row.device, sizeof d->id);
-        memcpy(d->product, i->product.id, sizeof d->product);
-        memcpy(d->mac, i->mac, sizeof d->mac);
-        d->created_ms = now;
-        err = PAG_OK;
-    }
-    if (err != PAG_OK) {
-        return err;
-    }
-    if (d->revoked_ms != 0 || strcmp(d->product, i->product.id) != 0) {
-        return pag_refuse(op->call, PAG_E_DENIED, NULL,
-                          "The device is revoked or belongs to another product.");
-    }
-    i->row.issued_ms = now;
-    d->enrolled_ms = d->enrolled_ms != 0 ? d->enrolled_ms : now;
-    d->cert_serial_n = i->row.serial_n;
-    memcpy(d->cert_serial, i->row.serial, sizeof d->cert_serial);
-    d->cert_not_after_ms = i->row.not_after_ms;
-    err = i->is_new ? pag_device_insert(db, d) : pag_device_update(db, d);
-    err = err == PAG_OK ? pag_cert_insert(db, &i->row) : err;
-    char owner[PAG_DEVICE_ID_MAX + 1];
-    if (err == PAG_OK && i->is_new && d->mac[0] != '\0' &&
-        pag_device_mac_owner(db, d->mac, d->id, owner) == PAG_OK) {
-        err = pag_suspect_event(tx, d, d->mac, owner);
-    }
-    if (err != PAG_OK) {
-        return err;
-    }
-    const struct pag_field field[] = { PAG_F_HEX("serial", pag_span_of(i->row.serial, i->row.serial_n)),
-                                       PAG_F_U64("created", i->is_new),
-                                       PAG_F_U64("not_after", (uint64_t)i->row.not_after_ms / 1000) };
-    const struct pag_event_in event = { .type = "device.enrolled",
-                                        .product = d->product,
-                                        .device = d->id,
-                                        .actor = pag_actor_of(op->call),
-                                        .field = field,
-                                        .field_n = 3 };
-    return pag_store_audit_add(tx, &event, d->id);
-}
+#include "server/app/issuing.h"
 
 /* ---- claims ---- */
 
@@ -129,7 +23,8 @@ static struct pag_claim_bucket *bucket_of(struct pag_app *app, const char *addre
 /* What the server could not do is not counted against who asked. */
 static bool is_a_guess(enum pag_err err)
 {
-    return err == PAG_E_DENIED || err == PAG_E_EXPIRED || err == PAG_E_SYNTAX || err == PAG_E_SIGNATURE || err == PAG_E_RANGE;
+    return err == PAG_E_DENIED || err == PAG_E_EXPIRED || err == PAG_E_SYNTAX || err == PAG_E_SIGNATURE ||
+           err == PAG_E_RANGE;
 }
 
 /* One answer for all that will not be taken later either: the device need not ask again. */
@@ -140,7 +35,7 @@ static enum pag_err refuse_claim(struct pag_call *call)
 }
 
 /* A code in many hands must not be a key to devices that are in service. */
-static enum pag_err check_takeover(struct pag_call *call, struct pag_db *db, const struct issue *i,
+static enum pag_err check_takeover(struct pag_call *call, struct pag_db *db, const struct pag_issuing *i,
                                    int64_t now_ms)
 {
     bool live = false;
@@ -157,7 +52,7 @@ static enum pag_err check_takeover(struct pag_call *call, struct pag_db *db, con
 }
 
 /* PAG_OK with repeated: the same key was answered a moment ago. */
-static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct issue *i, int64_t now_ms)
+static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct pag_issuing *i, int64_t now_ms)
 {
     struct pag_redeemed before;
     struct pag_cert_row cert;
@@ -183,7 +78,7 @@ static enum pag_err look_up(struct pag_call *call, struct pag_db *db, struct iss
 
 static enum pag_err redeem(struct pag_store_tx *tx, struct pag_op *op)
 {
-    struct issue *i = op->data;
+    struct pag_issuing *i = op->data;
     struct pag_db *db = pag_store_tx_db(tx);
     int64_t now = pag_store_tx_now(tx);
     struct pag_redeemed r;
@@ -196,7 +91,7 @@ static enum pag_err redeem(struct pag_store_tx *tx, struct pag_op *op)
     if (err == PAG_E_CONFLICT) {
         return refuse_claim(op->call);
     }
-    err = err == PAG_OK ? keep_certificate(tx, op, i) : err;
+    err = err == PAG_OK ? pag_issuing_keep(tx, op, i) : err;
     memcpy(r.code, i->claim, sizeof r.code);
     memcpy(r.key, i->key, sizeof r.key);
     memcpy(r.device, i->row.device, sizeof r.device);
@@ -206,23 +101,12 @@ static enum pag_err redeem(struct pag_store_tx *tx, struct pag_op *op)
     return err == PAG_OK ? pag_redeemed_put(db, &r) : err;
 }
 
-static enum pag_err fill_enrolled(struct pag_call *call, const struct issue *i, struct pag_enroll_out *out)
+static enum pag_err answer(struct pag_call *call, const struct pag_issuing *i, struct pag_enroll_out *out)
 {
-    const struct pag_app_config *config = &call->thread->app->config;
-    struct pag_native_enrolled *e = &out->enrolled;
-    memset(e, 0, sizeof *e);
-    e->device_id = pag_arena_copy(call->arena, pag_span_str(i->row.device));
-    e->certificate = pag_arena_copy(call->arena, i->row.der);
-    e->issuer = pag_ca_der(config->device_ca);
-    e->product = pag_arena_copy(call->arena, pag_span_of(i->product.id_bytes, sizeof i->product.id_bytes));
-    e->mqtt_host = pag_span_str(config->mqtt_host);
-    e->mqtt_port = config->mqtt_port;
-    e->trust_version = i->product.trust_version;
-    return e->device_id.p != NULL && e->certificate.p != NULL && e->product.p != NULL ? PAG_OK
-                                                                                      : PAG_E_NO_MEMORY;
+    return pag_issuing_answer(call, i, &out->enrolled);
 }
 
-static void count_guess(struct pag_call *call, const struct issue *i, enum pag_err err)
+static void count_guess(struct pag_call *call, const struct pag_issuing *i, enum pag_err err)
 {
     if (is_a_guess(err)) {
         pag_suspect_enrollment(call->thread, i->mac, i->address,
@@ -236,21 +120,42 @@ static void redeemed(struct pag_op *op, enum pag_err err)
     count_guess(op->call, op->data, err);
     if (err == PAG_OK) {
         PAG_COUNT(op->call->thread->app, enrolled);
-        err = fill_enrolled(op->call, op->data, op->out);
+        err = answer(op->call, op->data, op->out);
     }
     op->call->done(op->call, err);
 }
 
-static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *in, struct issue *i)
+/* The request's key, before anything is asked of the database. */
+static enum pag_err read_key(struct pag_call *call, const struct pag_enroll_in *in, struct pag_issuing *i)
+{
+    struct pag_fail why = { 0 };
+    enum pag_err err = i->own != NULL ? pag_x509_key_sha256(i->own, i->key)
+                                      : pag_x509_csr_key(in->enroll.csr, true, i->key, &i->rsa, &why);
+    return err == PAG_OK ? PAG_OK : pag_refuse(call, err, NULL, why.what);
+}
+
+static enum pag_err certify(struct pag_call *call, const struct pag_enroll_in *in, struct pag_issuing *i)
+{
+    if (in->product != NULL) {
+        struct pag_product wanted;
+        enum pag_err err = pag_find_product(call, call->thread->db, in->product, &wanted);
+        if (err != PAG_OK || strcmp(wanted.id, i->product.id) != 0) {
+            return pag_refuse(call, PAG_E_DENIED, "claim-refused", "The claim is for another product.");
+        }
+    }
+    enum pag_err err = in->strict ? pag_issuing_check(call, i, i->id, in->enroll.csr) : PAG_OK;
+    if (err != PAG_OK || i->repeated) {
+        return err;
+    }
+    return pag_issuing_make(call, i, i->id, in->enroll.csr, call->thread->app->config.device_lifetime_s);
+}
+
+static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *in, struct pag_issuing *i)
 {
     struct pag_claim claim;
-    struct pag_fail why = { 0 };
     enum pag_err err = pag_claim_device_id(in->enroll.mac, i->id);
     err = err == PAG_OK ? pag_mac_text(in->enroll.mac, i->mac) : err;
-    if (err == PAG_OK) {
-        err = i->own != NULL ? pag_x509_key_sha256(i->own, i->key)
-                             : pag_x509_csr_check(in->enroll.csr, i->key, &why);
-    }
+    err = err == PAG_OK ? read_key(call, in, i) : err;
     if (err != PAG_OK) {
         return err;
     }
@@ -261,10 +166,7 @@ static enum pag_err prepare(struct pag_call *call, const struct pag_enroll_in *i
     memset(&claim, 0, sizeof claim);
     err = look_up(call, call->thread->db, i, pag_app_now_ms(call->thread->app));
     err = err == PAG_OK ? pag_product_get(call->thread->db, i->code.product, &i->product) : err;
-    if (err == PAG_OK && !i->repeated) {
-        err = make_certificate(call, i, i->id, in->enroll.csr, call->thread->app->config.device_lifetime_s);
-    }
-    return err;
+    return err == PAG_OK ? certify(call, in, i) : err;
 }
 
 static enum pag_err check_rate(struct pag_call *call, const char *address)
@@ -280,7 +182,7 @@ static enum pag_err check_rate(struct pag_call *call, const char *address)
 enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span text, const char *mac,
                                  const char *address)
 {
-    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_issuing *i = pag_arena_alloc(call->arena, sizeof *i);
     struct pag_claim claim;
     enum pag_err err = i != NULL ? check_rate(call, address) : PAG_E_NO_MEMORY;
     if (err != PAG_OK) {
@@ -311,7 +213,7 @@ enum pag_err pag_app_claim_product(struct pag_call *call, const uint8_t sha256[P
 
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out)
 {
-    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_issuing *i = pag_arena_alloc(call->arena, sizeof *i);
     struct pag_op *op = pag_op_new(call, i, out);
     if (op == NULL) {
         return;
@@ -328,7 +230,7 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
     err = prepare(call, in, i);
     count_guess(call, i, err);
     if (err != PAG_OK || i->repeated) {
-        err = err == PAG_OK ? fill_enrolled(call, i, out) : err;
+        err = err == PAG_OK ? answer(call, i, out) : err;
         call->done(call, err);
         return;
     }
@@ -441,12 +343,12 @@ enum pag_err pag_app_codes(struct pag_call *call, struct pag_claim_code **list, 
 
 static enum pag_err issue(struct pag_store_tx *tx, struct pag_op *op)
 {
-    return keep_certificate(tx, op, op->data);
+    return pag_issuing_keep(tx, op, op->data);
 }
 
 void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct pag_issue_out *out)
 {
-    struct issue *i = pag_arena_alloc(call->arena, sizeof *i);
+    struct pag_issuing *i = pag_arena_alloc(call->arena, sizeof *i);
     struct pag_op *op = pag_op_new(call, i, out);
     if (op == NULL) {
         return;
@@ -458,7 +360,12 @@ void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct 
         err = pag_refuse_field(call, "/device_id", "1 to 64 of 0-9, a-z and -");
     }
     i->own = in->key;
-    err = err == PAG_OK ? make_certificate(call, i, in->device, in->csr, lifetime) : err;
+    if (err == PAG_OK && in->key == NULL) {
+        struct pag_fail why = { 0 };
+        err = pag_x509_csr_key(in->csr, true, i->key, &i->rsa, &why);
+        err = err == PAG_OK ? PAG_OK : pag_refuse(call, err, NULL, why.what);
+    }
+    err = err == PAG_OK ? pag_issuing_make(call, i, in->device, in->csr, lifetime) : err;
     if (err != PAG_OK) {
         call->done(call, err);
         return;

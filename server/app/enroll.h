@@ -14,18 +14,32 @@ struct pag_enroll_in {
     const char *address;             /* of the peer, for the rate limit */
     const char *proven;              /* the device whose valid certificate the peer has shown; NULL: none */
     const EVP_PKEY *key;             /* made here for the device, in place of enroll.csr; NULL: none */
+    const char *product;             /* name or hex id that the claim must be for; NULL: any */
+    bool strict;                     /* a request that asks for more than it may get is refused */
 };
 struct pag_enroll_out {
     struct pag_native_enrolled enrolled; /* spans in the arena */
 };
 /*
  * Redeems a claim for a certificate. The same public key gets the same answer for 10 minutes. PAG_E_EXPIRED
- * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_DENIED (the device is in service,
- * and neither the claim names its MAC, nor the peer has shown its certificate, nor is the key one it has),
- * PAG_E_LIMIT (too many refused ones), PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request),
+ * (unknown, used, expired or another MAC's claim: one answer for all), PAG_E_DENIED (the device is in
+ * service, and neither the claim names its MAC, nor the peer has shown its certificate, nor is the key one it
+ * has), PAG_E_LIMIT (too many refused ones), PAG_E_SYNTAX, PAG_E_SIGNATURE, PAG_E_UNSUPPORTED (request),
  * PAG_E_BUSY.
  */
 void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struct pag_enroll_out *out);
+
+/*
+ * A new certificate for a device that shows the one it has: same id, same product; the old one stays valid
+ * until its end. strict as above. The same key gets the same answer for 10 minutes. PAG_E_DENIED (revoked, or
+ * another device's key), PAG_E_LIMIT (PAG_RENEWALS_A_DAY), errors of requests as for pag_app_enroll.
+ */
+enum { PAG_RENEWALS_A_DAY = 10 };
+struct pag_renew_in {
+    struct pag_device_identity device; /* as its certificate says */
+    struct pag_span csr;
+};
+void pag_app_renew(struct pag_call *call, const struct pag_renew_in *in, struct pag_enroll_out *out);
 
 /* Whether the claim (text) would be redeemed for this MAC: before work is done for it. Errors and counting as
  * above, but for CONFLICT of keys. */
