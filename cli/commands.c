@@ -145,6 +145,23 @@ FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files
 FLAGS(event_flags, { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
 FLAGS(events_flags, { "follow", 'f', NULL, "go on as they happen" },
       { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
+FLAGS(lan_flags, { "protocol", 0, "WORD", "espota, esphome, web or wled (what the device announces)" },
+      { "port", 0, "N", "where it listens (the protocol's and chip's usual one)" },
+      { "password-file", 0, "FILE", "file with its password, mode 0600; else it is asked for" },
+      { "user", 0, "NAME", "user of an upload page (admin)" },
+      { "path", 0, "PATH", "of an upload page (/update)" },
+      { "version", 0, "TEXT", "version that it must say afterwards" },
+      { "listen-port", 0, "N", "port here that an ArduinoOTA device connects back to (any)" },
+      { "wait", 0, "60s", "how long to wait until it is back; 0s: not at all" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
+FLAGS(relay_flags, { "products", 0, "A,B", "products whose devices are pushed to" },
+      { "devices", 0, "FILE", "which device is which product's, addresses and passwords" },
+      { "find", 0, NULL, "only show which devices announce themselves" },
+      { "once", 0, NULL, "one round, then end" }, { "interval", 0, "60s", "time between rounds" },
+      { "jobs", 0, "N", "pushes at once, one a device (4)" },
+      { "cache", 0, "FOLDER", "where images are kept (~/.cache/pagurus/relay)" },
+      { "wait", 0, "90s", "how long a device may take to come back" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not look" });
 FLAGS(api_flags, { "field", 'F', "K=V", "member of the JSON body, repeatable; V may be @FILE" },
       { "input", 0, "FILE", "body as it is; - is stdin" },
       { "type", 0, "TYPE", "content type of --input (application/json)" });
@@ -377,6 +394,14 @@ static const struct pag_command table[] = {
       "pagurus event follow\npagurus event follow --jsonl | jq .type", event_flags, NULL, 0, 0, false, false,
       false, pag_cmd_event_follow },
 
+    { "push", "HOST FILE", "push an image to a device in this network, without a server",
+      "pagurus push 192.168.1.40 firmware.bin\npagurus push lamp.local firmware.bin --protocol esphome "
+      "--password-file ota.txt\npagurus push 192.168.1.41 filesystem=littlefs.bin --protocol espota",
+      lan_flags, "file", 2, 2, false, false, false, pag_cmd_push },
+    { "relay", NULL, "push a server's releases to devices in this network that never ask",
+      "pagurus relay --products lamp,meter --devices devices.ini\npagurus relay --products lamp --once\n"
+      "pagurus relay --find",
+      relay_flags, NULL, 0, 0, false, false, false, pag_cmd_relay },
     { "sim", "run …", "a fleet of virtual devices (pagurus-sim)",
       "pagurus sim --help\npagurus sim run --server https://ota:8444 --ca root.pem --trust-set meter.1.cose --product meter "
       "--claim-code XXXX-XXXX --image meter-1.0.0.bin --devices 50", NULL, NULL, 0, 0, true, false, false, pag_cmd_sim },

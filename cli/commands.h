@@ -81,6 +81,8 @@ int pag_cmd_code_revoke(struct pag_cli *cli);
 int pag_cmd_device_config(struct pag_cli *cli);
 int pag_cmd_events(struct pag_cli *cli);
 int pag_cmd_event_follow(struct pag_cli *cli);
+int pag_cmd_push(struct pag_cli *cli);
+int pag_cmd_relay(struct pag_cli *cli);
 int pag_cmd_sim(struct pag_cli *cli);
 int pag_cmd_api(struct pag_cli *cli);
 

@@ -143,6 +143,9 @@ static enum pag_err listen_for(int fd, const struct pag_mdns_query *q, uint32_t 
 enum pag_err pag_mdns_browse(const struct pag_mdns_query *q, uint32_t ms, struct pag_mdns_list *list)
 {
     struct sockaddr_in to;
+    if (q->to != NULL && strcmp(q->to, "none") == 0) {
+        return PAG_OK;
+    }
     enum pag_err err = target_of(q->to != NULL ? q->to : group, &to);
     int fd = err == PAG_OK ? open_socket() : -1;
     if (fd < 0) {

@@ -42,7 +42,7 @@ static const struct {
     { 0x82, PAG_E_DENIED, "the password is wrong" },
     { 0x83, PAG_E_IO, "the device could not write its flash" },
     { 0x84, PAG_E_IO, "the device could not finish the update; its own log says why" },
-    { 0x85, PAG_E_CONDITION,
+    { 0x85, PAG_E_BUSY,
       "press the reset button once: after flashing by cable the first update needs it" },
     { 0x86, PAG_E_HARDWARE,
       "the device was flashed with a wrong flash size: set the right board and flash it by cable" },

@@ -58,7 +58,8 @@ enum pag_err pag_mdns_ask_host(const char *host, uint16_t id, struct pag_buf *ou
 const char *pag_mdns_host(const struct pag_mdns_list *list, const char *host);
 
 struct pag_mdns_query {
-    const char *to;         /* "address:port" to ask instead of the multicast group; NULL: the group */
+    const char
+        *to; /* "address:port" to ask instead of the multicast group; NULL: the group; "none": nobody */
     const char *until_host; /* address, host or instance name: end as soon as it is known; NULL: use all ms */
     const char *only_host;  /* "x.local": ask for its address alone */
     const atomic_bool *stop; /* NULL: none */

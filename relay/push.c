@@ -254,6 +254,9 @@ enum pag_err pag_push_back(const struct pag_push_order *o, const struct pag_push
 {
     uint64_t began = pag_net_now_ms();
     bool was_away = false;
+    if (!before->answers && ms > SETTLE_MS) {
+        ms = SETTLE_MS; /* who could not be asked before can hardly be asked now */
+    }
     while (pag_net_now_ms() - began < ms) {
         enum pag_err err = pag_push_look(o, after);
         if (err == PAG_E_CONDITION) {

@@ -64,7 +64,8 @@ struct pag_push_result {
  * answer, PAG_E_CLOSED refused or the link was lost, PAG_E_UNAUTHENTICATED wants a password, PAG_E_DENIED the
  * password (or we) are refused, PAG_E_SPACE too large for it, PAG_E_DIGEST arrived broken, PAG_E_IO it could
  * not write, PAG_E_HARDWARE not for this board, PAG_E_SIGNATURE, PAG_E_SYNTAX it does not speak the protocol,
- * PAG_E_UNSUPPORTED, PAG_E_CONDITION stopped. *r is always filled.
+ * PAG_E_BUSY it wants its reset button first, PAG_E_UNSUPPORTED, PAG_E_CONDITION stopped. *r is always
+ * filled.
  */
 enum pag_err pag_push_run(const struct pag_push_order *o, struct pag_push_result *r);
 

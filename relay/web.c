@@ -192,8 +192,8 @@ enum pag_err pag_web_judge(const struct pag_push_order *o, long status, struct p
     }
     words_of(body, text, sizeof text);
     if (status == 401 || status == 403) {
-        bool none = o->password == NULL && status == 401;
         bool wled = o->protocol == PAG_PUSH_WLED;
+        bool none = o->password == NULL && status == 401 && !wled;
         return pag_push_fail(
             r, none ? PAG_E_UNAUTHENTICATED : PAG_E_DENIED, code, "%s%s%s",
             wled   ? "WLED refuses: unlock updates in its security settings, set its PIN there, and "

@@ -4,8 +4,10 @@
 
 #include "core/bytes.h"
 
-static const char *const protocols[] = { "unknown", "native", "esp8266-http-update", "secureesp8266",
-                                         [PAG_PROTOCOL_ESP32_UPDATE] = "esp32-http-update", "http-files" };
+static const char *const protocols[] = { "unknown",       "native",      "esp8266-http-update",
+                                         "secureesp8266", "push-espota", "push-esphome",
+                                         "push-web",      "push-wled", "esp32-http-update",
+                                         "http-files" };
 static const char *const proofs[] = { "none", "said", "token", "certificate" };
 static const char *const states[PAG_DEVICE_STATES] = { "new",      "up_to_date", "update_offered", "updating",
                                                        "on_trial", "failed",     "reverted",       "blocked",
@@ -13,7 +15,7 @@ static const char *const states[PAG_DEVICE_STATES] = { "new",      "up_to_date",
 
 const char *pag_protocol_word(enum pag_protocol p)
 {
-    return p < sizeof protocols / sizeof protocols[0] && protocols[p] != NULL ? protocols[p] : protocols[0];
+    return p < sizeof protocols / sizeof protocols[0] ? protocols[p] : protocols[0];
 }
 
 const char *pag_proof_word(enum pag_proof p)

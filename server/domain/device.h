@@ -7,11 +7,19 @@
 #include "core/native.h"
 #include "server/domain/access.h"
 
-enum pag_protocol { PAG_PROTOCOL_UNKNOWN = 0, PAG_PROTOCOL_NATIVE, PAG_PROTOCOL_HTTP_UPDATE, PAG_PROTOCOL_SECUREESP,
-    PAG_PROTOCOL_ESP32_UPDATE = 8,
+enum pag_protocol {
+    PAG_PROTOCOL_UNKNOWN = 0,
+    PAG_PROTOCOL_NATIVE,
+    PAG_PROTOCOL_HTTP_UPDATE,
+    PAG_PROTOCOL_SECUREESP,
+    PAG_PROTOCOL_PUSH_ESPOTA,
+    PAG_PROTOCOL_PUSH_ESPHOME,
+    PAG_PROTOCOL_PUSH_WEB,
+    PAG_PROTOCOL_PUSH_WLED,
+    PAG_PROTOCOL_ESP32_UPDATE,
     PAG_PROTOCOL_FILES
 };
-const char *pag_protocol_word(enum pag_protocol p); /* "native", "esp8266-http-update", "unknown" */
+const char *pag_protocol_word(enum pag_protocol p); /* "native", "esp8266-http-update", "secureesp8266" … */
 
 /* It shows that it is there by asking alone. */
 static inline bool pag_protocol_polls(enum pag_protocol p)

@@ -522,6 +522,7 @@ enum pag_err pag_api_console_listener(struct pag_api *api, struct pag_http_confi
         add(api->rest, api, pag_rest_device_routes, pag_rest_device_route_n);
         add(api->rest, api, pag_rest_dialect_routes, pag_rest_dialect_route_n);
         add(api->rest, api, pag_rest_enrollment_routes, pag_rest_enrollment_route_n);
+        add(api->rest, api, pag_rest_relay_routes, pag_rest_relay_route_n);
         add(api->rest, api, pag_rest_admin_routes, pag_rest_admin_route_n);
         add(api->rest, api, other_routes, sizeof other_routes / sizeof other_routes[0]);
     }
