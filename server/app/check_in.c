@@ -371,6 +371,10 @@ static bool settle_action(struct pag_visit *v)
     if (other_kind && under_way) {
         return !offer;
     }
+    if (under_way && v->plan.reason == PAG_PLAN_LOOP) { /* of who never says what it runs */
+        close_action(v, PAG_REPORT_FAILED, "fetched whole again and again");
+        return true;
+    }
     if (open && !same && (offer || (!under_way && !other_kind))) {
         close_action(v, PAG_REPORT_CANCELLED, "no longer offered");
         open = false;

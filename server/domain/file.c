@@ -55,8 +55,8 @@ bool pag_image_answers(const struct pag_release_image *image, const char *file, 
     if (image->file[0] != '\0' && pag_span_eq_str(name, image->file)) {
         return true;
     }
-    if (name.n == 0) {
-        return any && !image->gzip && pag_span_eq_str(base, "firmware");
+    if (name.n == 0 || pag_span_eq_str(name, ".gz")) { /* a mount that is one file, and what is beside it */
+        return any && image->gzip == (name.n > 0) && pag_span_eq_str(base, "firmware");
     }
     struct pag_span stem = without(name, ending);
     if (stem.n == name.n) {

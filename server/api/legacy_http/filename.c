@@ -60,7 +60,8 @@ static bool is_secret(struct pag_span name)
     return pag_span_eq_str(name, "config.json");
 }
 
-enum pag_err pag_file_request_read(struct pag_span rest, struct pag_span query, struct pag_file_request *out)
+enum pag_err pag_file_request_read(struct pag_span rest, bool beside, struct pag_span query,
+                                   struct pag_file_request *out)
 {
     struct pag_file_request r = { .what = PAG_FILE_IMAGE };
     char text[RAW_MAX + 1] = "";
@@ -87,8 +88,8 @@ enum pag_err pag_file_request_read(struct pag_span rest, struct pag_span query, 
     } else if (cut(&name, ".md5")) {
         r.what = PAG_FILE_MD5;
     }
-    bool beside = rest.n > 0 && rest.p[0] == '.' && name.n == 0; /* of a mount that is one file */
-    if (rest.n > 0 && !beside && !pag_file_name_ok(name)) {
+    bool own = rest.n == 0 || (beside && (name.n == 0 || pag_span_eq_str(name, ".gz")));
+    if (!own && !pag_file_name_ok(name)) {
         return PAG_E_SYNTAX;
     }
     memcpy(r.name, name.p, name.n);

@@ -21,10 +21,12 @@ struct pag_file_request {
 };
 
 /*
- * rest: what follows the mount, as sent; %XX are read. PAG_E_SYNTAX: not a file name, or too deep (8
+ * rest: what follows the mount, as sent; %XX are read. beside: it follows without a '/', as ".md5" of a mount
+ * that is one file. PAG_E_SYNTAX: not a file name, or too deep (8
  * segments). PAG_E_NOT_FOUND: what is never served, whatever it is called (keys, certificates,
  * configuration).
  */
-enum pag_err pag_file_request_read(struct pag_span rest, struct pag_span query, struct pag_file_request *out);
+enum pag_err pag_file_request_read(struct pag_span rest, bool beside, struct pag_span query,
+                                   struct pag_file_request *out);
 
 #endif

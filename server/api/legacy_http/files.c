@@ -4,6 +4,7 @@
 #include "server/api/legacy_http/filename.h"
 #include "server/api/legacy_http/legacy.h"
 #include "server/api/legacy_http/pins.h"
+#include "server/api/legacy_http/tag.h"
 #include "server/api/legacy_http/webtools.h"
 #include "server/api/reply.h"
 
@@ -42,8 +43,12 @@ static void render_md5(struct pag_serve *s)
 
 static void ask_file(struct pag_serve *s, const struct pag_file_request *file)
 {
+    struct pag_span tag;
     if (!pag_serve_who(s, file->mac, true)) {
         return;
+    }
+    if (pag_tag_of(s->req->query, &tag)) {
+        pag_tag_take(s, tag);
     }
     s->in.protocol = PAG_PROTOCOL_FILES;
     s->in.always = (s->at->flags & PAG_MOUNT_NOT_MODIFIED) == 0;
@@ -61,7 +66,9 @@ void pag_files_serve(struct pag_http_request *req, const struct pag_mount_at *at
 {
     struct pag_file_request *file = pag_arena_alloc(req->arena, sizeof *file);
     struct pag_legacy_request said;
-    enum pag_err err = file != NULL ? pag_file_request_read(at->rest, req->query, file) : PAG_E_NO_MEMORY;
+    bool beside = at->rest.n > 0 && at->rest.p > req->path.p && at->rest.p[-1] != '/';
+    enum pag_err err =
+        file != NULL ? pag_file_request_read(at->rest, beside, req->query, file) : PAG_E_NO_MEMORY;
     if (err != PAG_OK) {
         pag_api_status(req, 404, true);
         return;
@@ -72,7 +79,8 @@ void pag_files_serve(struct pag_http_request *req, const struct pag_mount_at *at
         return;
     }
     s->in.file = file->name;
-    s->in.any_name = (at->flags & PAG_MOUNT_PLAIN_NAMES) != 0 || file->name[0] == '\0';
+    s->in.any_name =
+        (at->flags & PAG_MOUNT_PLAIN_NAMES) != 0 || file->name[0] == '\0' || file->name[0] == '.';
     if (file->what == PAG_FILE_MANIFEST) {
         pag_webtools_serve(s);
     } else if (who == PAG_LEGACY_KNOWN && file->what == PAG_FILE_IMAGE) {

@@ -4,7 +4,6 @@
 
 #include "core/bytes.h"
 #include "server/api/legacy_http/legacy.h"
-#include "server/api/legacy_http/serve.h"
 
 bool pag_tag_of(struct pag_span query, struct pag_span *tag)
 {
@@ -42,8 +41,7 @@ bool pag_tag_read(struct pag_span tag, enum pag_tag_form form, char out[PAG_DEVI
     return true;
 }
 
-/* The reading that is a version of ours, else as it was sent. */
-static void take_tag(struct pag_serve *s, struct pag_span tag)
+void pag_tag_take(struct pag_serve *s, struct pag_span tag)
 {
     struct pag_fact_text *version = &s->in.facts.version;
     char text[PAG_DEVICE_ID_MAX + 1];
@@ -86,7 +84,7 @@ static void serve_other(struct pag_serve *s, struct pag_span tag)
     if (!pag_serve_who(s, "", true)) {
         return;
     }
-    take_tag(s, tag);
+    pag_tag_take(s, tag);
     if (s->anonymous) {
         s->in.file = "";
         s->in.any_name = true;
@@ -113,6 +111,6 @@ void pag_tag_serve(struct pag_http_request *req, const struct pag_mount_at *at)
         serve_other(s, tag);
         return;
     }
-    take_tag(s, tag);
+    pag_tag_take(s, tag);
     pag_legacy_update_ask(s, &said);
 }

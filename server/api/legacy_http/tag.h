@@ -1,7 +1,7 @@
 #ifndef PAG_SERVER_API_LEGACY_HTTP_TAG_H
 #define PAG_SERVER_API_LEGACY_HTTP_TAG_H
 
-#include "server/api/legacy_http/mount.h"
+#include "server/api/legacy_http/serve.h"
 
 /* ?tag=, as squix's and EmonESP's PHP scripts answered it: docs/spec/legacy-http.md 3. */
 void pag_tag_serve(struct pag_http_request *req, const struct pag_mount_at *at);
@@ -11,6 +11,9 @@ void pag_tag_serve(struct pag_http_request *req, const struct pag_mount_at *at);
  * there is none, or it is empty.
  */
 bool pag_tag_of(struct pag_span query, struct pag_span *tag);
+
+/* Takes a tag as the version that runs: the reading that is a version of ours, else as it was sent. */
+void pag_tag_take(struct pag_serve *s, struct pag_span tag);
 
 enum pag_tag_form { PAG_TAG_RAW, PAG_TAG_ESCAPES, PAG_TAG_PLUS, PAG_TAG_FORMS };
 /*
