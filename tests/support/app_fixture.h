@@ -114,8 +114,17 @@ static inline void fixture_open(struct fixture *f, const struct pag_store_ops *o
     assert_int_equal(pag_app_thread_new(f->app, NULL, &f->thread, NULL), PAG_OK);
 }
 
+static inline enum pag_err fixture_nothing(struct pag_store_tx *tx, struct pag_intent *intent)
+{
+    (void)tx;
+    (void)intent;
+    return PAG_OK;
+}
+
 static inline void fixture_close(struct fixture *f)
 {
+    struct pag_intent last = { .apply = fixture_nothing }; /* what is queued needs the thread's memory */
+    (void)pag_store_apply(f->store, &last);
     pag_arena_close(f->arena);
     f->arena = NULL;
     pag_app_thread_free(f->thread);

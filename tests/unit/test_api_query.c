@@ -76,12 +76,20 @@ static void metrics_escape_what_people_wrote(void **state)
     assert_int_equal(m.err, PAG_E_SPACE);
 }
 
+static struct pag_arena_pool *pool;
+
 static int arena_up(void **state)
 {
-    static struct pag_arena_pool *pool;
     pool = pag_arena_pool_new(65536);
     *state = pag_arena_open(pool, 1 << 20);
     return *state == NULL;
+}
+
+static int arena_down(void **state)
+{
+    pag_arena_close(*state);
+    pag_arena_pool_free(pool);
+    return 0;
 }
 
 int main(void)
@@ -92,5 +100,5 @@ int main(void)
         cmocka_unit_test(limits_are_one_to_a_thousand),
         cmocka_unit_test(metrics_escape_what_people_wrote),
     };
-    return cmocka_run_group_tests(tests, arena_up, NULL);
+    return cmocka_run_group_tests(tests, arena_up, arena_down);
 }
