@@ -65,7 +65,7 @@ static enum pag_err keep(struct pag_store_tx *tx, struct pag_op *op)
     err = err == PAG_OK ? pag_sealed_key_put(pag_store_tx_db(tx), &m->row) : err;
     const struct pag_field field[] = { PAG_F_HEX("serial", pag_span_of(m->row.serial, m->row.serial_n)),
                                        PAG_F_U64("fetched", m->row.sealed.n == 0) };
-    const struct pag_event_in event = { .type = "device.key_made",
+    const struct pag_event_in event = { .type = "key.made",
                                         .product = d.product,
                                         .device = m->device,
                                         .actor = pag_actor_of(op->call),
@@ -240,7 +240,7 @@ static enum pag_err erase(struct pag_store_tx *tx, struct pag_op *op)
     enum pag_err err = pag_device_get(db, NULL, f->row.device, &d);
     err = err == PAG_OK ? pag_sealed_key_erase(db, f->row.device) : err;
     const struct pag_field field[] = { PAG_F_STR("address", f->in->address) };
-    const struct pag_event_in event = { .type = "device.key_fetched",
+    const struct pag_event_in event = { .type = "key.fetched",
                                         .product = d.product,
                                         .device = f->row.device,
                                         .actor = "device",

@@ -4,6 +4,8 @@
 
 #include "core/bytes.h"
 #include "server/app/op.h"
+#include "server/store/rows_dialect.h"
+#include "server/store/rows_series.h"
 #include "server/store/rows_sweep.h"
 
 enum { AT_ONCE = 100, EVENTS_AT_ONCE = 1000, ROUNDS_MAX = 200, CODE_DAYS = 7, TOKEN_DAYS = 30 };
@@ -80,6 +82,27 @@ static enum pag_err forget(struct pag_db *db, int64_t now_ms)
     return err == PAG_OK ? pag_answer_sweep(db, now_ms - day_ms) : err;
 }
 
+/* Devices that speak keep their own series short; these have fallen silent. */
+static enum pag_err forget_series(struct pag_store_tx *tx, struct pag_op *op, bool *more)
+{
+    char(*id)[PAG_DEVICE_ID_MAX + 1] = NULL;
+    struct pag_db *db = pag_store_tx_db(tx);
+    struct pag_dialect_row row;
+    struct pag_device d;
+    size_t n = 0;
+    int64_t now = pag_store_tx_now(tx);
+    enum pag_err err = pag_series_outdated(db, op->call->arena, now, AT_ONCE, &id, &n);
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        err = pag_device_get(db, NULL, id[i], &d);
+        err = err == PAG_OK ? pag_dialect_of(db, d.product, &row) : err;
+        err = err == PAG_OK
+                  ? pag_series_trim(db, d.id, now - (int64_t)row.series_days * day_ms, row.series_rows)
+                  : err;
+    }
+    *more = *more || n == AT_ONCE;
+    return err;
+}
+
 static enum pag_err apply(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_sweep_in *in = op->in;
@@ -108,6 +131,7 @@ static enum pag_err apply(struct pag_store_tx *tx, struct pag_op *op)
     }
     out->events = (uint32_t)events;
     out->more = out->more || events == EVENTS_AT_ONCE;
+    err = err == PAG_OK ? forget_series(tx, op, &out->more) : err;
     return err == PAG_OK ? forget(db, now) : err;
 }
 

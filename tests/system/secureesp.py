@@ -5,7 +5,7 @@ file system that keeps what it has fetched. Nothing here knows the server."""
 import http.client
 import json
 import pathlib
-import queue
+import select
 import socket
 import ssl
 import struct
@@ -28,7 +28,7 @@ def _packet(kind, body):
 
 
 class Mqtt:
-    """One session over TLS. Messages come into .inbox as (topic, payload, retained)."""
+    """One session over TLS, used by one thread: poll() gives the next message as (topic, payload, retained)."""
 
     def __init__(self, host, port, context, client_id, will=None):
         raw = socket.create_connection((host, port), timeout=10)
@@ -37,14 +37,13 @@ class Mqtt:
         body = _text("MQTT") + bytes([4, flags]) + struct.pack(">H", 15) + _text(client_id)
         if will:
             body += _text(will[0]) + _text(will[1])
-        self.inbox = queue.Queue()
         self.alive = True
+        self.waiting = []
         self.socket.sendall(_packet(0x10, body))
         kind, answer = self._read()
         if kind != 0x20 or answer[1] != 0:
             self.socket.close()
             raise ConnectionError(f"CONNACK {answer.hex()}")
-        self.thread = threading.Thread(target=self._loop, daemon=True)
 
     def _exactly(self, n):
         out = b""
@@ -66,24 +65,31 @@ class Mqtt:
                 break
         return kind, self._exactly(n)
 
+    def _message(self, kind, body):
+        n = struct.unpack(">H", body[:2])[0]
+        return body[2:2 + n].decode(), body[2 + n:], bool(kind & 1)
+
     def subscribe(self, topic):
         self.socket.sendall(_packet(0x82, b"\0\1" + _text(topic) + b"\0"))
-        kind, _ = self._read()
-        while kind >> 4 != 9:
-            kind, _ = self._read()
-        self.socket.settimeout(60)
-        self.thread.start()
+        while True:
+            kind, body = self._read()
+            if kind >> 4 == 9:
+                return
+            if kind >> 4 == 3:
+                self.waiting.append(self._message(kind, body))
 
-    def _loop(self):
+    def poll(self, wait_s):
+        """The next message, None when none comes in time or the session has ended (then alive is False)."""
+        if self.waiting:
+            return self.waiting.pop(0)
         try:
-            while self.alive:
-                kind, body = self._read()
-                if kind >> 4 == 3:
-                    n = struct.unpack(">H", body[:2])[0]
-                    self.inbox.put((body[2:2 + n].decode(), body[2 + n:], bool(kind & 1)))
-        except OSError:
-            pass
-        self.alive = False
+            if self.socket.pending() == 0 and not select.select([self.socket], [], [], wait_s)[0]:
+                return None
+            kind, body = self._read()
+        except (OSError, ValueError):
+            self.alive = False
+            return None
+        return self._message(kind, body) if kind >> 4 == 3 else None
 
     def publish(self, topic, payload, retain=False):
         self.socket.sendall(_packet(0x31 if retain else 0x30, _text(topic) + payload))
@@ -128,7 +134,10 @@ class Sketch:
     def context(self):
         def put(name, data):
             path = self.folder / f"{self.mac}{name}"
-            path.write_bytes(data)
+            if not path.exists() or path.read_bytes() != data:
+                fresh = path.with_name(f"{path.name}.{threading.get_ident()}")
+                fresh.write_bytes(data)
+                fresh.replace(path)
             return str(path)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -232,19 +241,17 @@ class Sketch:
     def run(self):
         last = 0
         while not self.stopping.is_set():
+            message = self.mqtt.poll(0.05)
+            command = message[0].rsplit("/", 1)[1] if message else None
             try:
-                topic, _, _ = self.mqtt.inbox.get(timeout=0.05)
-                command = topic.rsplit("/", 1)[1]
                 if command in self.COMMANDS:
                     self.obey(command)
-            except queue.Empty:
-                pass
-            if not self.mqtt.alive and not self.stopping.is_set():
-                time.sleep(0.2)
-                try:
+                if not self.mqtt.alive:
+                    time.sleep(0.2)
                     self.connect()
-                except OSError:
-                    continue
+            except OSError:
+                self.mqtt.alive = False
+                continue
             if time.monotonic() - last >= self.interval:
                 last = time.monotonic()
                 try:
