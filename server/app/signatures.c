@@ -119,15 +119,19 @@ enum pag_err pag_app_file_signature(struct pag_call *call, const char *device, c
                                     const uint8_t sha256[PAG_SHA256_BYTES], struct pag_span *signature)
 {
     struct pag_db *db = call->thread->db;
+    const struct pag_catalog *c = pag_store_catalog(call->thread->reader, product);
     struct pag_detached found;
     struct pag_device d;
     const uint8_t *key = NULL;
+    if (c == NULL) {
+        return PAG_E_NOT_FOUND;
+    }
     if (device != NULL && pag_device_get(db, NULL, device, &d) == PAG_OK && d.has_verify_key) {
         key = d.verify_key;
     }
-    enum pag_err err = pag_detached_of_file(db, call->arena, product, sha256, key, &found);
+    enum pag_err err = pag_detached_of_file(db, call->arena, c->product.id, sha256, key, &found);
     if (err == PAG_E_NOT_FOUND && key != NULL) {
-        err = pag_detached_of_file(db, call->arena, product, sha256, NULL, &found);
+        err = pag_detached_of_file(db, call->arena, c->product.id, sha256, NULL, &found);
     }
     if (err == PAG_OK) {
         *signature = found.signature;

@@ -372,9 +372,20 @@ static enum pag_plan_reason judge_packed(struct judge *j)
     return judge_room_to_unpack(j);
 }
 
+/* Core 2.5 checks a form of its own, and no other does. Whose core is not on record may have either. */
+static enum pag_plan_reason judge_signature_form(const struct judge *j)
+{
+    uint32_t core = j->running_image != NULL ? j->running_image->core : 0;
+    core = core == 0 ? j->in->catalog->product.settings.core : core;
+    bool old = core >= PAG_CORE(2, 5, 0) && core < PAG_CORE(2, 6, 0);
+    bool matters = j->key.known == PAG_KEY_HELD && j->image->trailer && core != 0;
+    return matters && j->image->trailer_legacy != old ? PAG_PLAN_SIGNATURE_FORM : PAG_PLAN_OFFER;
+}
+
 static enum pag_plan_reason judge_legacy(struct judge *j)
 {
     enum pag_plan_reason r = judge_key(j);
+    r = r == PAG_PLAN_OFFER ? judge_signature_form(j) : r;
     return r == PAG_PLAN_OFFER ? judge_packed(j) : r;
 }
 
@@ -567,7 +578,7 @@ static const char *const reasons[PAG_PLAN_REASONS] = { "offer",       "up-to-dat
                                                        "loop",        "blacklisted", "pinned",
                                                        "expired",     "revoked",     "fast-forward",
                                                        "key-step",    "key-end",     "gzip-signed",
-                                                       "flash-mode",  "unpack" };
+                                                       "flash-mode",  "unpack",      "signature-form" };
 
 const char *pag_plan_reason_word(enum pag_plan_reason r)
 {
@@ -589,9 +600,7 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v needs trust set %n; this device has %h.",
     "%v wants release %n to be installed first; this device is at %h.",
     "%v is of security epoch %n; this device is at %h and never goes back.",
-    "%v is signed with signing key %n, the running image checks with key %h, and no release leads from one "
-    "to "
-    "the other: only a cable does.",
+    "%v is signed with signing key %n; what runs checks with key %h, and none leads on: a cable is needed.",
     "%v is packed with gzip, and it is not known that this device can unpack.",
     "%v was served %h times and the device still asks with another image; not offered again until retry.",
     "%v failed on this device; not offered again until retry.",
@@ -601,10 +610,11 @@ static const char *const sentences[PAG_PLAN_REASONS] = {
     "%v is release %n, too far above %h for one step.",
     "%v needs %b first, which brings signing key %n.",
     "%v brings signing key %n, from which no release leads on; %b comes instead.",
-    "%v is packed and signed, and what runs is not known to be of core 3.0 or newer: before that it would "
-    "overwrite the boot loader.",
+    ("%v is packed and signed, and what runs is not known to be of core 3.0 or newer: before that it would "
+     "overwrite the boot loader."),
     "%v is packed with flash mode %n, and this device runs with %h; only an unpacked image is adapted.",
     "%v takes %n bytes unpacked; this device unpacks into %h at most before it overwrites what it reads.",
+    "%v is signed in another form than what runs checks: core 2.5 has a form of its own.",
 };
 
 static const char *template_of(const struct pag_plan *plan)

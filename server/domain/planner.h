@@ -87,11 +87,12 @@ enum pag_plan_reason {
     PAG_PLAN_EXPIRED,
     PAG_PLAN_REVOKED,
     PAG_PLAN_FAST_FORWARD,
-    PAG_PLAN_KEY_STEP,    /* another release comes first, which brings the next signing key */
-    PAG_PLAN_KEY_END,     /* brings a signing key from which no release leads on */
-    PAG_PLAN_GZIP_SIGNED, /* packed and signed: before core 3.0 that overwrites the boot loader */
-    PAG_PLAN_FLASH_MODE,  /* packed, and its header has another flash mode than the device's */
-    PAG_PLAN_UNPACK,      /* packed, and unpacking would run into what is not unpacked yet */
+    PAG_PLAN_KEY_STEP,       /* another release comes first, which brings the next signing key */
+    PAG_PLAN_KEY_END,        /* brings a signing key from which no release leads on */
+    PAG_PLAN_GZIP_SIGNED,    /* packed and signed: before core 3.0 that overwrites the boot loader */
+    PAG_PLAN_FLASH_MODE,     /* packed, and its header has another flash mode than the device's */
+    PAG_PLAN_UNPACK,         /* packed, and unpacking would run into what is not unpacked yet */
+    PAG_PLAN_SIGNATURE_FORM, /* signed in a form that what runs does not check (Arduino core 2.5) */
     PAG_PLAN_REASONS,
 };
 /* Nothing is wrong and nothing is to be done. */

@@ -334,3 +334,40 @@ def test_keys_signatures_and_warnings_by_command_line(owner, tmp_path):
     twice.write_bytes(body)
     assert "signed already" in cli("release", "push", str(twice), "--product", owner.name, "--arduino-key", "home-1",
                                    "--version", "1.0.0", *cli.secret, want=2).stderr
+
+
+# ---- other ways and forms ----
+
+def test_the_signature_lies_beside_a_named_file(owner, keys):
+    keys[0].register(owner.server, owner.name)
+    image = esp8266.arduino(owner.name, "1.0.0")
+    assert owner.draft("1.0.0", image, file="plug.bin").status == 201
+    path = f"/sig/{owner.name}"
+    assert owner.server.call("POST", f"/products/{owner.name}/mounts", {"path": path, "kind": "files"}).status == 201
+    sig = keys[0].detached(image)
+    device = plug(owner, esp8266.arduino(owner.name, "0.9.0"))
+    get = lambda name: owner.server.plain_request("GET", f"{path}/{device.mac}/{name}")  # noqa: E731
+    assert owner.act("1.0.0", "publish").status == 200
+    assert (get("plug.bin").body, get("plug.bin.sig").status) == (image, 404)
+    assert post_signature(owner, "1.0.0", sig).status == 201
+    assert get("plug.bin.sig").body == sig
+    assert keys[0].verifies(keys[0].private.parent, get("plug.bin").body, get("plug.bin.sig").body)
+
+
+def test_core_2_5_gets_the_form_that_it_checks_and_others_theirs(owner, keys):
+    keys[0].register(owner.server, owner.name)
+    old = {core: arduino.image(owner.name, f"1.0.{core[2]}", keys[0]) for core in ("2.5.2", "2.7.4")}
+    for core, image in old.items():
+        owner.publish(f"1.0.{core[2]}", keys[0].signed(image), core=core)
+    new = arduino.image(owner.name, "2.0.0", keys[0])
+    assert owner.draft("2.0.0", keys[0].signed(new)).status == 201
+    devices = {core: plug(owner, image) for core, image in old.items()}
+    assert owner.act("2.0.0", "publish").status == 200
+    assert devices["2.7.4"].raw()[2] == keys[0].signed(new)
+    assert devices["2.5.2"].raw()[0] == 304 and "core 2.5" in why(devices["2.5.2"])
+    newer = arduino.image(owner.name, "2.0.1", keys[0])
+    assert owner.draft("2.0.1", keys[0].signed(newer)).status == 201
+    legacy = keys[0].signed(newer, legacy=True)
+    assert owner.server.upload(owner.ids["2.0.1"], legacy, "firmware-legacy").status == 201
+    assert owner.act("2.0.1", "publish").status == 200
+    assert devices["2.5.2"].raw()[2] == legacy

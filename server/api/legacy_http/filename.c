@@ -87,6 +87,8 @@ enum pag_err pag_file_request_read(struct pag_span rest, bool beside, struct pag
         r.what = PAG_FILE_MANIFEST;
     } else if (cut(&name, ".md5")) {
         r.what = PAG_FILE_MD5;
+    } else if (cut(&name, ".sig")) {
+        r.what = PAG_FILE_SIG;
     }
     bool own = rest.n == 0 || (beside && (name.n == 0 || pag_span_eq_str(name, ".gz")));
     if (!own && !pag_file_name_ok(name)) {

@@ -11,6 +11,7 @@
 enum pag_file_what {
     PAG_FILE_IMAGE,
     PAG_FILE_MD5,      /* "….md5": of the file before it */
+    PAG_FILE_SIG,      /* "….sig": the detached signature of the file before it */
     PAG_FILE_MANIFEST, /* "manifest.json" */
 };
 

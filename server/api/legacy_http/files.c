@@ -41,6 +41,23 @@ static void render_md5(struct pag_serve *s)
     pag_serve_text(s, "text/plain", text);
 }
 
+/* As "openssl dgst -sha256 -verify -signature" takes it: docs/spec/legacy-signatures.md 2. */
+static void render_sig(struct pag_serve *s)
+{
+    struct pag_span signature = { NULL, 0 };
+    bool found =
+        s->out.verdict == PAG_CHECK_OFFER &&
+        pag_app_file_signature(&s->d->call, s->in.device, s->in.product, s->out.sha256, &signature) == PAG_OK;
+    if (!found) {
+        pag_serve_status(s, 404);
+        return;
+    }
+    struct pag_http_reply reply = {
+        .status = 200, .content_type = "application/octet-stream", .body = signature, .close = true
+    };
+    pag_http_reply(s->req, &reply);
+}
+
 static void ask_file(struct pag_serve *s, const struct pag_file_request *file)
 {
     struct pag_span tag;
@@ -52,9 +69,11 @@ static void ask_file(struct pag_serve *s, const struct pag_file_request *file)
     }
     s->in.protocol = PAG_PROTOCOL_FILES;
     s->in.always = (s->at->flags & PAG_MOUNT_NOT_MODIFIED) == 0;
-    s->in.only_look |= file->what == PAG_FILE_MD5;
+    s->in.only_look |= file->what != PAG_FILE_IMAGE;
     s->ranges = file->what == PAG_FILE_IMAGE;
-    s->render = file->what == PAG_FILE_MD5 ? render_md5 : render_file;
+    s->render = file->what == PAG_FILE_MD5   ? render_md5
+                : file->what == PAG_FILE_SIG ? render_sig
+                                             : render_file;
     if (s->ranges && pag_pins_get(s)) {
         pag_serve_image(s);
         return;
