@@ -89,6 +89,7 @@ FLAGS(push_flags, PRODUCT_FLAG, { "version", 0, "TEXT", "version, when the firmw
       { "expires", 0, "365d", "the manifest is not valid after this time (never)" },
       { "permit", 0, "180d", "how long going back to the release before is allowed; 0s: not at all" },
       { "allow-downgrade", 0, "REASON", "publish a version that is not the highest" },
+      { "core", 0, "2.7.4", "Arduino core it was built with: from 2.7 on its devices unpack gzip" },
       { "arduino-key", 0, "KEY", "RSA key: puts its signature behind each image (.bin.signed)" },
       { "arduino-legacy", 0, NULL, "in the form of Arduino core 2.5" },
       { "detach", 0, "KEY", "RSA or P-256 key: keeps a signature beside each image" },
@@ -137,6 +138,7 @@ FLAGS(config_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use the co
       { "device-server", 0, "HOST[:PORT]",
         "address that devices use (the server's host and its port for devices)" },
       { "hardware", 0, "ID", "board, when the product lists several" }, OUTPUT_FLAG);
+FLAGS(explain_flags, { "as", 0, "CLIENT", "esp8266 or esp32: numbers that both have differ" });
 FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files, secureesp8266" },
       { "auth", 0, "WORD", "certificate, token or none, instead of the product's legacy_auth" },
       { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
@@ -295,6 +297,10 @@ static const struct pag_command table[] = {
       "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product", 2, 2,
       false, false, false, pag_cmd_product_mount_rm },
 
+    { "explain", "NUMBER", "what an error number of a device means, and what to do",
+      "pagurus explain -101\npagurus explain 8 --as esp32", explain_flags, NULL, 1, 1, false, true, false,
+      pag_cmd_explain },
+
     { "release list", NULL, "releases",
       "pagurus release list --product meter\npagurus release list --state draft", release_list_flags, NULL, 0,
       0, false, false, false, pag_cmd_release_list },
@@ -305,7 +311,7 @@ static const struct pag_command table[] = {
       "pagurus release push .pio/build/d1_mini/firmware.bin --sign ci-2026\npagurus release push "
       "firmware.bin filesystem=littlefs.bin --version 1.8.2 --draft\npagurus release push firmware.bin "
       "--product meter --sign first",
-      push_flags, "file", 1, 4, false, false, false, pag_cmd_release_push },
+      push_flags, "file", 1, 8, false, false, false, pag_cmd_release_push },
     { "release verify", "FILE|ID", "check an image, a signed manifest, or a release on the server",
       "pagurus release verify firmware.bin\npagurus release verify manifest.cose --pub ci-2026 --image "
       "firmware.bin\npagurus release verify 1.8.2",

@@ -51,6 +51,7 @@ int pag_cmd_product_show(struct pag_cli *cli);
 int pag_cmd_product_create(struct pag_cli *cli);
 int pag_cmd_product_set(struct pag_cli *cli);
 int pag_cmd_product_dialect(struct pag_cli *cli);
+int pag_cmd_explain(struct pag_cli *cli);
 int pag_cmd_product_mount_list(struct pag_cli *cli);
 int pag_cmd_product_mount_add(struct pag_cli *cli);
 int pag_cmd_product_mount_rm(struct pag_cli *cli);

@@ -32,6 +32,19 @@ static enum pag_err unpack(struct pag_span file, bool *is_signed, struct pag_buf
     return *is_signed ? PAG_OK : pag_gunzip_all(file, FILE_MAX, RATIO_MAX, plain);
 }
 
+/* "firmware-gz": the release holds the packed form beside the other. */
+static bool is_packed(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 3 && strcmp(name + n - 3, "-gz") == 0;
+}
+
+/* Parts that only a cable writes: nothing in them says what they are. */
+static bool is_part(const char *name)
+{
+    return strcmp(name, "bootloader") == 0 || strcmp(name, "partitions") == 0 || strcmp(name, "boot-app0") == 0;
+}
+
 static int load(struct pag_cli *cli, struct pag_firmware *f)
 {
     struct pag_buf buf = { NULL, 0, 0 };
@@ -48,7 +61,7 @@ static int load(struct pag_cli *cli, struct pag_firmware *f)
         bool is_signed = false;
         err = unpack(file, &is_signed, &plain);
         f->plain = keep(cli, pag_buf_span(&plain));
-        f->bytes = is_signed ? file : f->plain;
+        f->bytes = is_signed || is_packed(f->name) ? file : f->plain;
         f->packed = is_signed ? pag_span_of(NULL, 0) : file;
     }
     pag_fs_buf_free(&buf);
@@ -74,7 +87,7 @@ static int split(struct pag_cli *cli, const char *word, struct pag_firmware *f)
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "firmware.bin filesystem=littlefs.bin",
                             "\"%s\" cannot name an image (a-z 0-9 -, at most 16)", f->name);
     }
-    f->filesystem = strncmp(f->name, "filesystem", 10) == 0;
+    f->filesystem = strncmp(f->name, "filesystem", 10) == 0 || is_part(f->name);
     return PAG_EXIT_OK;
 }
 

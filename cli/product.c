@@ -3,6 +3,7 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/find.h"
+#include "cli/prompt.h"
 #include "cli/text.h"
 #include "core/bytes.h"
 #include "core/image.h"
@@ -28,6 +29,7 @@ static const struct pag_column lines[] = {
     { "legacy_auth", "settings.legacy_auth", PAG_CELL_TEXT },
     { "plain_http", "settings.plain_http", PAG_CELL_TEXT },
     { "max_serves", "settings.max_serves", PAG_CELL_TEXT },
+    { "core", "settings.core", PAG_CELL_TEXT },
     { "topics.command", "settings.topics.command", PAG_CELL_TEXT },
     { "topics.status", "settings.topics.status", PAG_CELL_TEXT },
     { "topics.will", "settings.topics.will", PAG_CELL_TEXT },
@@ -138,6 +140,25 @@ int pag_cmd_product_create(struct pag_cli *cli)
     return rc;
 }
 
+/* What nobody should switch on without having read it. */
+static int ask_plain_http(struct pag_cli *cli, const json_t *product, json_t *settings)
+{
+    json_t *wanted = json_object_get(settings, "plain_http");
+    if (json_is_string(wanted) && (strcmp(json_string_value(wanted), "on") == 0 ||
+                                   strcmp(json_string_value(wanted), "off") == 0)) {
+        wanted = json_boolean(strcmp(json_string_value(wanted), "on") == 0);
+        (void)json_object_set_new(settings, "plain_http", wanted);
+    }
+    if (!json_is_true(wanted) || json_is_true(pag_out_at(product, "settings.plain_http"))) {
+        return PAG_EXIT_OK;
+    }
+    pag_cli_warn(cli, "Over plain HTTP everybody on the way can read the firmware of %s, put another one in its "
+                      "place, and say that he is any of its devices. Only firmware that checks a signature itself "
+                      "notices. Keys, certificates and configuration never go that way.",
+                 pag_out_text(product, "name"));
+    return pag_prompt_yes(cli, "--yes", "Serve it over plain HTTP?");
+}
+
 int pag_cmd_product_set(struct pag_cli *cli)
 {
     json_t *product = NULL;
@@ -156,6 +177,10 @@ int pag_cmd_product_set(struct pag_cli *cli)
     json_t *body = pag_cli_keep(cli, json_pack("{s:O}", "settings", settings));
     const char *path =
         pag_cli_text(cli, "/products/%s", pag_client_escape(cli, pag_out_text(product, "name")));
+    rc = ask_plain_http(cli, product, settings);
+    if (rc != PAG_EXIT_OK) {
+        return rc;
+    }
     rc = pag_client_send(cli, "PATCH", path, body, &reply);
     if (rc == PAG_EXIT_OK && !(reply != NULL && pag_out_json(cli, reply))) {
         pag_cli_say(cli, "%s: %zu setting(s) changed\n", pag_out_text(product, "name"),

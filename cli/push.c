@@ -10,7 +10,7 @@
 #include "core/bytes.h"
 #include "core/version.h"
 
-enum { FILES_MAX = 4 };
+enum { FILES_MAX = 8 };
 
 struct push {
     struct pag_firmware file[FILES_MAX];
@@ -300,6 +300,23 @@ static int make_draft(struct pag_cli *cli, struct push *p)
     return rc;
 }
 
+/* The name of the file, as devices may ask for it; what no address has in it is left out. */
+static const char *asked_as(struct pag_cli *cli, const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    const char *name = slash != NULL ? slash + 1 : file;
+    char *out = pag_cli_text(cli, "%.64s", name + strspn(name, "."));
+    size_t n = 0;
+    for (const char *p = out; *p != '\0'; p++) {
+        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+                  strchr("._+-", *p) != NULL;
+        out[n] = *p;
+        n += ok ? 1 : 0;
+    }
+    out[n] = '\0';
+    return n > 0 ? out : "image";
+}
+
 static int upload(struct pag_cli *cli, struct push *p, const struct pag_firmware *f)
 {
     char base64[92];
@@ -310,9 +327,11 @@ static int upload(struct pag_cli *cli, struct push *p, const struct pag_firmware
     pag_text_base64(pag_span_of(f->digest, sizeof f->digest), base64);
     call.digest = pag_cli_text(cli, "sha-256=:%s:", base64);
     const char *inside = pag_opt(cli, "verify-key");
-    call.path = pag_cli_text(cli, "/releases/%s/images/%s%s%s", p->order.release, f->name,
-                             inside != NULL ? "?verify_key=" : "",
-                             inside != NULL ? pag_client_escape(cli, inside) : "");
+    const char *core = pag_opt(cli, "core");
+    call.path = pag_cli_text(cli, "/releases/%s/images/%s?file=%s%s%s%s%s", p->order.release, f->name,
+                             pag_client_escape(cli, asked_as(cli, f->file)), inside != NULL ? "&verify_key=" : "",
+                             inside != NULL ? pag_client_escape(cli, inside) : "", core != NULL ? "&core=" : "",
+                             core != NULL ? pag_client_escape(cli, core) : "");
     call.progress = pag_cli_text(cli, "uploading %s", f->name);
     int rc = pag_client_call(cli, &call, &a);
     if (rc != PAG_EXIT_OK) {

@@ -448,6 +448,9 @@ static enum pag_err write_events(struct pag_store_tx *tx, const struct pag_visit
     if (err == PAG_OK && v->device.state != v->before.state) {
         err = pag_device_event(tx, &v->device, "device.state", "device");
     }
+    if (err == PAG_OK && v->tell_twin) {
+        err = pag_twin_event(tx, &v->device, v->in->address);
+    }
     if (err == PAG_OK && v->tell_owner && v->mac_owner[0] != '\0') {
         err = pag_suspect_event(tx, &v->device, v->in->mac, v->mac_owner);
     }
@@ -540,7 +543,7 @@ static void written(struct pag_op *op, enum pag_err err)
 
 static bool has_news(const struct pag_visit *v)
 {
-    return v->is_new || v->learned || v->tell_owner || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
+    return v->is_new || v->learned || v->tell_owner || v->tell_twin || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
            v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
            v->out->command_n > 0;
 }
@@ -580,6 +583,12 @@ static enum pag_err decide(struct pag_visit *v)
         memset(&said.version, 0, sizeof said.version);
     }
     v->side = is_of_stand_in(v);
+    if (v->in->address != NULL && v->in->proof == PAG_PROOF_SAID && !v->in->only_look && v->tries == 0 &&
+        pag_suspect_twin(v->call->thread->app, v->device.id, v->in->address)) {
+        v->tell_twin = true;
+        pag_log_warn(v->call->thread->app->config.log, "device.twin", PAG_F_STR("device", v->device.id),
+                     PAG_F_STR("address", v->in->address));
+    }
     v->learned |= pag_device_learn(&v->device, &said, v->now_ms);
     if (v->device.protocol != v->in->protocol || v->device.proof != v->in->proof) {
         v->device.protocol = v->in->protocol;

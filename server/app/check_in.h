@@ -24,6 +24,7 @@ struct pag_check_in {
     const char *device;  /* id, [0-9a-z-]{1,64} */
     const char *product; /* hex id or name; NULL: the device's. A device of another product: PAG_E_PRODUCT */
     const char *mac;     /* 12 hex digits or NULL */
+    const char *address; /* where it comes from, when nothing but its word stands for it; NULL: not said */
     struct pag_facts facts;
     /* An image by the name of a file (domain/file.h); NULL: what mode says. A stand-in is no update: nothing
      * is begun or ended by asking for it. */

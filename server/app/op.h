@@ -11,6 +11,14 @@
 
 enum { PAG_CLAIM_BUCKETS = 256, PAG_FULL_SLOTS = 64 };
 
+/* Where a device that only says who it is came from: the last two addresses, as hashes. */
+struct pag_twin {
+    uint32_t device, last, before;
+    uint32_t hour;
+    uint32_t turns; /* how often it went back to the one before, in this hour */
+};
+enum { PAG_TWINS = 4096 };
+
 struct pag_app {
     struct pag_app_config config;
     struct pag_arena_pool *pool;
@@ -19,6 +27,8 @@ struct pag_app {
     uint64_t
         full[PAG_FULL_SLOTS]; /* products with too many unproven devices: hash of the id, second it ends */
     uint32_t told[PAG_FULL_SLOTS]; /* hour of the last event about it */
+    bool twin_lock; /* of twin: held for a few instructions */
+    struct pag_twin twin[PAG_TWINS];
     struct pag_claim_bucket {
         uint32_t minute, failed;
     } claims[PAG_CLAIM_BUCKETS]; /* refused attempts to redeem, by hash of the address */
@@ -118,6 +128,11 @@ bool pag_suspect_due(struct pag_app *app, const char *device);
 /* Event device.suspect: d says the MAC that belongs to owner. */
 enum pag_err pag_suspect_event(struct pag_store_tx *tx, const struct pag_device *d, const char *mac,
                                const char *owner);
+
+/* It asks from two addresses in turn, again and again within an hour: two devices may say one MAC. Any thread;
+ * devices of one slot push each other out. */
+bool pag_suspect_twin(struct pag_app *app, const char *device, const char *address);
+enum pag_err pag_twin_event(struct pag_store_tx *tx, const struct pag_device *d, const char *address);
 
 /* ---- rejudge.c: states that follow from what is published ---- */
 

@@ -84,3 +84,38 @@ enum pag_err pag_suspect_event(struct pag_store_tx *tx, const struct pag_device 
                                         .field_n = 2 };
     return pag_store_event_add(tx, &event);
 }
+
+enum { TURNS_MAX = 4 };
+
+bool pag_suspect_twin(struct pag_app *app, const char *device, const char *address)
+{
+    uint32_t who = pag_hash32(pag_span_str(device), 0x7477696EU);
+    uint32_t from = pag_hash32(pag_span_str(address), 0x77686572U);
+    uint32_t hour = (uint32_t)(app->config.clock.now_ms(app->config.clock.ctx) / 3600000);
+    struct pag_twin *t = &app->twin[who % PAG_TWINS];
+    bool tell = false;
+    while (__atomic_test_and_set(&app->twin_lock, __ATOMIC_ACQUIRE)) {
+    }
+    if (t->device != who || t->hour != hour) {
+        *t = (struct pag_twin){ .device = who, .last = from, .hour = hour };
+    } else if (from != t->last) {
+        t->turns += from == t->before ? 1 : 0;
+        t->before = t->last;
+        t->last = from;
+        tell = t->turns == TURNS_MAX;
+    }
+    __atomic_clear(&app->twin_lock, __ATOMIC_RELEASE);
+    return tell;
+}
+
+enum pag_err pag_twin_event(struct pag_store_tx *tx, const struct pag_device *d, const char *address)
+{
+    const struct pag_field field[] = { PAG_F_STR("address", address) };
+    const struct pag_event_in event = { .type = "device.twin",
+                                        .product = d->product,
+                                        .device = d->id,
+                                        .actor = "system",
+                                        .field = field,
+                                        .field_n = 1 };
+    return pag_store_event_add(tx, &event);
+}

@@ -23,6 +23,7 @@ struct pag_visit {
     struct pag_device before, device;
     bool learned;
     char mac_owner[PAG_DEVICE_ID_MAX + 1]; /* whose the MAC is that it says; "": its own */
+    bool tell_twin;                        /* two devices may say this MAC: once an hour */
     bool tell_owner;                       /* an operator is to hear of it */
     bool has_action, action_changed;       /* the one that was open */
     struct pag_action action;

@@ -94,11 +94,10 @@ def test_a_lying_version_changes_nothing_where_the_md5_tells(server, plug):
 
 def test_an_endless_loop_is_ended_and_shown(server, plug):
     plug.version = "1"
-    times = 0
-    while plug.raw()[0] == 200:
-        times += 1
-        assert times < 20
-    assert times >= 3
+    for _ in range(3):
+        assert plug.raw()[0] == 200
+        server.until(lambda: legacy.state_of(server, plug.mac)["action"]["state"] == "installing")
+    assert plug.raw()[0] == 304
     shown = legacy.state_of(server, plug.mac)
     assert shown["state"] == "blocked" and "not offered again" in shown["why"]
     assert [plug.raw()[0] for _ in range(50)] == [304] * 50
@@ -154,3 +153,28 @@ def test_plain_http_has_a_limit_a_device(make_server):
     assert got[:5] == [200] * 5 and 304 in got[5:]
     assert device.raw(port="legacy")[0] == 304, "somebody else still comes through"
     assert hashlib.md5(NEW).hexdigest() in str(esp8266.Updater(tight, "plug", "5ccf7a777778", OLD).raw(port="legacy")[1])
+
+
+def test_two_addresses_in_turn_under_one_mac_are_told_once(server, shelf):
+    mac = "5ccf7a222222"
+    lines = ["GET /update/plug HTTP/1.0", *[f"{n}: {v}" for n, v in esp8266.Updater(server, "plug", mac, NEW).headers()]]
+    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def twins():
+        return [e for e in server.rest("GET", "/events?limit=200")["items"] if e["type"] == "device.twin" and e["device"] == mac]
+
+    def ask(address):
+        with socket.create_connection(("127.0.0.1", server.ports["legacy"]), timeout=20, source_address=(address, 0)) as link:
+            link.sendall(request)
+            while link.recv(4096):
+                pass
+
+    ask("127.0.0.2")
+    for _ in range(3):
+        ask("127.0.0.3")
+    assert twins() == [], "a new address alone is nothing"
+    for _ in range(6):
+        ask("127.0.0.2")
+        ask("127.0.0.3")
+    found = server.until(twins)
+    assert len(found) == 1 and found[0]["data"]["address"] in ("127.0.0.2", "127.0.0.3")

@@ -116,6 +116,7 @@ bool pag_serve_who(struct pag_serve *s, const char *mac, bool anonymous_ok)
         pag_serve_status(s, 304);
         return false;
     }
+    s->in.address = s->req->address;
     s->in.mac = mac[0] != '\0' ? pag_arena_text(s->req->arena, pag_span_str(mac)) : NULL;
     return true;
 }

@@ -58,12 +58,31 @@ static bool is_firmware(const struct pag_release_image *i)
     return i->kind != PAG_IMAGE_FILESYSTEM && !pag_image_is_side(i->name) && !i->gzip;
 }
 
-static int64_t offset_of(const struct pag_release_image *i)
+/* Where a boot loader lies in flash: docs/spec/legacy-http.md 7. */
+static int64_t boot_at(enum pag_chip chip)
 {
-    if (i->flash_offset >= 0 || !is_firmware(i)) {
+    if (chip == PAG_CHIP_ESP32 || chip == PAG_CHIP_ESP32_S2) {
+        return 0x1000;
+    }
+    return chip == PAG_CHIP_ESP32_P4 || chip == PAG_CHIP_ESP32_C5 ? 0x2000 : 0;
+}
+
+/* As the release says, else as the build tools lay it out. */
+static int64_t offset_of(const struct pag_file_release *r, const struct pag_release_image *i)
+{
+    if (i->flash_offset >= 0) {
         return i->flash_offset;
     }
-    return i->chip == PAG_CHIP_ESP8266 ? 0 : ESP32_APP_AT;
+    if (is_firmware(i)) {
+        return r->chip == PAG_CHIP_ESP8266 ? 0 : ESP32_APP_AT;
+    }
+    if (r->chip == PAG_CHIP_ESP8266) {
+        return -1;
+    }
+    return strcmp(i->name, "bootloader") == 0   ? boot_at(r->chip)
+           : strcmp(i->name, "partitions") == 0 ? 0x8000
+           : strcmp(i->name, "boot-app0") == 0  ? 0xE000
+                                                : -1;
 }
 
 static json_t *build_of(const struct pag_file_release *r, const char *family,
@@ -77,9 +96,9 @@ static json_t *build_of(const struct pag_file_release *r, const char *family,
     for (size_t i = 0; i < r->image_n; i++) {
         const struct pag_release_image *one = &r->image[i];
         bool other = is_firmware(one) && one != firmware;
-        if (!other && !one->gzip && offset_of(one) >= 0) {
-            (void)json_array_append_new(
-                parts, json_pack("{s:o, s:I}", "path", path_of(one), "offset", (json_int_t)offset_of(one)));
+        if (!other && !one->gzip && offset_of(r, one) >= 0) {
+            (void)json_array_append_new(parts, json_pack("{s:o, s:I}", "path", path_of(one), "offset",
+                                                         (json_int_t)offset_of(r, one)));
         }
     }
     return json_pack("{s:s, s:{s:o, s:s}, s:o}", "chipFamily", family, "ota", "path", path_of(firmware),
