@@ -42,7 +42,8 @@ static bool is_packed(const char *name)
 /* Parts that only a cable writes: nothing in them says what they are. */
 static bool is_part(const char *name)
 {
-    return strcmp(name, "bootloader") == 0 || strcmp(name, "partitions") == 0 || strcmp(name, "boot-app0") == 0;
+    return strcmp(name, "bootloader") == 0 || strcmp(name, "partitions") == 0 ||
+           strcmp(name, "boot-app0") == 0;
 }
 
 static int load(struct pag_cli *cli, struct pag_firmware *f)

@@ -144,17 +144,18 @@ int pag_cmd_product_create(struct pag_cli *cli)
 static int ask_plain_http(struct pag_cli *cli, const json_t *product, json_t *settings)
 {
     json_t *wanted = json_object_get(settings, "plain_http");
-    if (json_is_string(wanted) && (strcmp(json_string_value(wanted), "on") == 0 ||
-                                   strcmp(json_string_value(wanted), "off") == 0)) {
+    if (json_is_string(wanted) &&
+        (strcmp(json_string_value(wanted), "on") == 0 || strcmp(json_string_value(wanted), "off") == 0)) {
         wanted = json_boolean(strcmp(json_string_value(wanted), "on") == 0);
         (void)json_object_set_new(settings, "plain_http", wanted);
     }
     if (!json_is_true(wanted) || json_is_true(pag_out_at(product, "settings.plain_http"))) {
         return PAG_EXIT_OK;
     }
-    pag_cli_warn(cli, "Over plain HTTP everybody on the way can read the firmware of %s, put another one in its "
-                      "place, and say that he is any of its devices. Only firmware that checks a signature itself "
-                      "notices. Keys, certificates and configuration never go that way.",
+    pag_cli_warn(cli,
+                 "Over plain HTTP everybody on the way can read the firmware of %s, put another one in its "
+                 "place, and say that he is any of its devices. Only firmware that checks a signature itself "
+                 "notices. Keys, certificates and configuration never go that way.",
                  pag_out_text(product, "name"));
     return pag_prompt_yes(cli, "--yes", "Serve it over plain HTTP?");
 }

@@ -328,10 +328,11 @@ static int upload(struct pag_cli *cli, struct push *p, const struct pag_firmware
     call.digest = pag_cli_text(cli, "sha-256=:%s:", base64);
     const char *inside = pag_opt(cli, "verify-key");
     const char *core = pag_opt(cli, "core");
-    call.path = pag_cli_text(cli, "/releases/%s/images/%s?file=%s%s%s%s%s", p->order.release, f->name,
-                             pag_client_escape(cli, asked_as(cli, f->file)), inside != NULL ? "&verify_key=" : "",
-                             inside != NULL ? pag_client_escape(cli, inside) : "", core != NULL ? "&core=" : "",
-                             core != NULL ? pag_client_escape(cli, core) : "");
+    call.path =
+        pag_cli_text(cli, "/releases/%s/images/%s?file=%s%s%s%s%s", p->order.release, f->name,
+                     pag_client_escape(cli, asked_as(cli, f->file)), inside != NULL ? "&verify_key=" : "",
+                     inside != NULL ? pag_client_escape(cli, inside) : "", core != NULL ? "&core=" : "",
+                     core != NULL ? pag_client_escape(cli, core) : "");
     call.progress = pag_cli_text(cli, "uploading %s", f->name);
     int rc = pag_client_call(cli, &call, &a);
     if (rc != PAG_EXIT_OK) {

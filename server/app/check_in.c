@@ -543,9 +543,9 @@ static void written(struct pag_op *op, enum pag_err err)
 
 static bool has_news(const struct pag_visit *v)
 {
-    return v->is_new || v->learned || v->tell_owner || v->tell_twin || v->has_fresh || v->action_changed || v->dirty_n > 0 ||
-           v->device.state != v->before.state || strcmp(v->device.why, v->before.why) != 0 ||
-           v->out->command_n > 0;
+    return v->is_new || v->learned || v->tell_owner || v->tell_twin || v->has_fresh || v->action_changed ||
+           v->dirty_n > 0 || v->device.state != v->before.state ||
+           strcmp(v->device.why, v->before.why) != 0 || v->out->command_n > 0;
 }
 
 /* A MAC that belongs to another device is not taken: one of the two may be a copy. */
