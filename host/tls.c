@@ -16,30 +16,42 @@ static const char ciphers12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-
 static const char ciphers13[] = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
 static const char groups[] = "X25519:P-256:P-384:P-521";
 
-static enum pag_err load_identity(const struct pag_tls_config *c, SSL_CTX *ctx, struct pag_fail *why)
+/* A certificate beside those of other kinds of keys in ctx, with its own chain. */
+static enum pag_err load_pair(SSL_CTX *ctx, const char *cert_file, const char *key_file, struct pag_fail *why)
 {
     struct stat st;
-    if (stat(c->key_file, &st) != 0) {
+    if (stat(key_file, &st) != 0) {
         return pag_fail_set(why, PAG_E_CONFIG, "TLS key file is missing", 0);
     }
     if ((st.st_mode & 077) != 0) {
         return pag_fail_set(why, PAG_E_CONFIG, "TLS key file is open to others, want mode 0600",
                             st.st_mode & 0777);
     }
-    if (SSL_CTX_use_certificate_chain_file(ctx, c->cert_file) != 1) {
+    if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1) {
         return pag_fail_set(why, PAG_E_CONFIG, "TLS certificate file is missing or not PEM", 0);
     }
-    if (SSL_CTX_use_PrivateKey_file(ctx, c->key_file, SSL_FILETYPE_PEM) != 1) {
+    if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1) {
         bool differs = ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
                        ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH;
         return pag_fail_set(
             why, PAG_E_CONFIG,
             differs ? "TLS key does not belong to the certificate" : "TLS key file is not PEM", 0);
     }
+    if (SSL_CTX_check_private_key(ctx) != 1) {
+        return pag_fail_set(why, PAG_E_CONFIG, "TLS key does not belong to the certificate", 0);
+    }
     if (X509_cmp_current_time(X509_get0_notAfter(SSL_CTX_get0_certificate(ctx))) < 0) {
         return pag_fail_set(why, PAG_E_CONFIG, "TLS certificate has expired", 0);
     }
     return PAG_OK;
+}
+
+static enum pag_err load_identity(const struct pag_tls_config *c, SSL_CTX *ctx, struct pag_fail *why)
+{
+    struct stat st;
+    enum pag_err err = load_pair(ctx, c->cert_file, c->key_file, why);
+    bool rsa = c->rsa_cert_file != NULL && c->rsa_key_file != NULL && stat(c->rsa_cert_file, &st) == 0;
+    return err == PAG_OK && rsa ? load_pair(ctx, c->rsa_cert_file, c->rsa_key_file, why) : err;
 }
 
 static bool set_protocol(SSL_CTX *ctx)
@@ -111,6 +123,8 @@ static enum pag_err take_config(struct pag_tls *tls, const struct pag_tls_config
     *c = *config;
     c->cert_file = copy_text(config->cert_file);
     c->key_file = copy_text(config->key_file);
+    c->rsa_cert_file = copy_text(config->rsa_cert_file);
+    c->rsa_key_file = copy_text(config->rsa_key_file);
     c->client_ca_file = copy_text(config->client_ca_file);
     c->id_context = copy_text(config->id_context == NULL ? "pagurus" : config->id_context);
     if (c->cert_file == NULL || c->key_file == NULL || c->id_context == NULL ||
@@ -176,6 +190,8 @@ void pag_tls_free(struct pag_tls *tls)
     BIO_meth_free(tls->bio);
     free_text(tls->config.cert_file);
     free_text(tls->config.key_file);
+    free_text(tls->config.rsa_cert_file);
+    free_text(tls->config.rsa_key_file);
     free_text(tls->config.client_ca_file);
     free_text(tls->config.id_context);
     (void)pthread_mutex_destroy(&tls->lock);

@@ -26,6 +26,8 @@ struct pag_tls_peer {
 struct pag_tls_config {
     const char *cert_file; /* PEM, leaf first, then intermediates, without the root */
     const char *key_file;  /* PEM, mode 0600 */
+    /* The same for clients whose suites have no ECDSA; NULL, or no file of that name: there is none. */
+    const char *rsa_cert_file, *rsa_key_file;
     const char *
         client_ca_file; /* PEM of the one issuing CA and its root; NULL: no client certificate is requested */
     const char *id_context; /* short name of the listener */

@@ -212,6 +212,8 @@ static int tls_up(struct pag_daemon *d)
     struct pag_tls_config console = {
         .cert_file = d->paths.server_pem,
         .key_file = d->paths.server_key,
+        .rsa_cert_file = d->paths.server_rsa_pem,
+        .rsa_key_file = d->paths.server_rsa_key,
         .id_context = "console",
         .session_cache = 1024,
         .session_timeout_s = 3600,

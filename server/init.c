@@ -39,6 +39,8 @@ enum pag_err pag_paths_of(const char *data, struct pag_paths *out)
         { out->operator_anchor, "ca/operator-anchor.pem" },
         { out->server_pem, "tls/server.pem" },
         { out->server_key, "tls/server.key" },
+        { out->server_rsa_pem, "tls/server-rsa.pem" },
+        { out->server_rsa_key, "tls/server-rsa.key" },
         { out->svc_pem, "tls/svc.pem" },
         { out->svc_key, "tls/svc.key" },
         { out->freshness_key, "keys/freshness.key" },
@@ -69,7 +71,7 @@ bool pag_init_done(const struct pag_paths *paths)
            pag_fs_exists(paths->server_pem);
 }
 
-enum { FILES = 15 };
+enum { FILES = 17 };
 
 /* Every file that init makes, in no order. */
 static void files_of(const struct pag_paths *p, const char *out[FILES])
@@ -78,7 +80,8 @@ static void files_of(const struct pag_paths *p, const char *out[FILES])
                                        p->device_ca_key,   p->device_anchor,   p->server_ca_pem,
                                        p->server_ca_key,   p->operator_ca_pem, p->operator_ca_key,
                                        p->operator_anchor, p->server_pem,      p->server_key,
-                                       p->svc_pem,         p->svc_key,         p->freshness_key };
+                                       p->svc_pem,         p->svc_key,         p->freshness_key,
+                                       p->server_rsa_pem,  p->server_rsa_key };
     memcpy((void *)out, files, sizeof files);
 }
 
@@ -179,10 +182,11 @@ static enum pag_err make_ca(const struct pag_ca *root, enum pag_ca_kind kind, co
 }
 
 static enum pag_err write_server(const struct pag_paths *paths, const struct pag_ca *ca,
-                                 const struct pag_cert_order *order, struct pag_fail *why)
+                                 const struct pag_cert_order *order, bool rsa, struct pag_fail *why)
 {
     struct pag_issued issued;
-    EVP_PKEY *key = pag_crypto_key_new();
+    const char *pem_file = rsa ? paths->server_rsa_pem : paths->server_pem;
+    EVP_PKEY *key = pag_x509_key_new(rsa);
     if (key == NULL) {
         return pag_fail_set(why, PAG_E_NO_MEMORY, "cannot make a key", 0);
     }
@@ -190,11 +194,10 @@ static enum pag_err write_server(const struct pag_paths *paths, const struct pag
     /* Key first: a crash between the two leaves a pair that does not match and is refused at start, and
      * renewing again heals it. */
     if (err == PAG_OK) {
-        err = pag_x509_key_save(key, paths->server_key, NULL, why);
+        err = pag_x509_key_save(key, rsa ? paths->server_rsa_key : paths->server_key, NULL, why);
     }
     if (err == PAG_OK) {
-        err =
-            write_pem(paths->server_pem, (struct pag_span){ issued.der, issued.der_n }, pag_ca_der(ca), why);
+        err = write_pem(pem_file, (struct pag_span){ issued.der, issued.der_n }, pag_ca_der(ca), why);
     }
     EVP_PKEY_free(key);
     return err;
@@ -211,7 +214,8 @@ static enum pag_err make_server(const struct pag_paths *paths, const struct pag_
     const struct pag_cert_order order = {
         .now = now, .lifetime_s = lifetime_s, .names = list, .names_n = names->n
     };
-    return write_server(paths, ca, &order, why);
+    enum pag_err err = write_server(paths, ca, &order, true, why);
+    return err != PAG_OK ? err : write_server(paths, ca, &order, false, why);
 }
 
 static enum pag_err make_service(const struct pag_paths *paths, const struct pag_ca *device_ca, uint64_t now,

@@ -16,6 +16,7 @@
  * one) ca/root-export.unconfirmed    exists until the operator says that the export is in a safe place
  *     root-export.pem               root certificate and passphrase-encrypted root key: to be moved away
  *     tls/server.pem, .key          leaf and server authority (no root); HTTPS and broker
+ *     tls/server-rsa.pem, .key      the same names with an RSA key, for HTTPS clients without ECDSA
  *     tls/svc.pem, .key             CN svc-pagurusd, the daemon's identity at the broker
  *     keys/freshness.key            P-256, signs freshness tokens
  *     run/                          ports.json, pid
@@ -30,6 +31,7 @@ struct pag_paths {
     char server_ca_pem[320], server_ca_key[320];
     char operator_ca_pem[320], operator_ca_key[320], operator_anchor[320];
     char server_pem[320], server_key[320];
+    char server_rsa_pem[320], server_rsa_key[320];
     char svc_pem[320], svc_key[320];
     char freshness_key[320];
     char ports_json[320];

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 run_packages="ca-certificates ccache cmake curl gcc libcurl4-openssl-dev libc6-dev libinih-dev libjansson-dev
   libmosquitto-dev libsqlite3-dev libssl-dev make mosquitto mosquitto-dev ninja-build openssl pkg-config procps
   python3 zlib1g-dev gcc-xtensa-lx106 binutils-xtensa-lx106"
-check_packages="chromium clang clang-format clang-tidy gcovr gcc-riscv64-unknown-elf git iproute2 libclang-rt-14-dev libcmocka-dev
-  libhttp-parser-dev mosquitto-clients nginx-light python3-venv scdoc shellcheck wrk"
+check_packages="chromium clang clang-format clang-tidy gcovr gcc-riscv64-unknown-elf git iproute2 libbearssl-dev libclang-rt-14-dev libcmocka-dev
+  libhttp-parser-dev libmbedtls-dev mosquitto-clients nginx-light python3-venv scdoc shellcheck wrk"
 python_packages="esptool==5.6.0 h11==0.16.0 pytest==9.2.0 pytest-xdist==3.8.0 cryptography==50.0.2"
 
 what=${1:-check}
