@@ -39,11 +39,21 @@ void pag_broker_status_get(struct pag_broker *b, struct pag_broker_status *out)
 
 /* ---- files ---- */
 
+static enum pag_err write_users(struct pag_broker *b, enum pag_broker_file which, const char *path)
+{
+    struct pag_buf text = { NULL, 0, 0 };
+    enum pag_err err = pag_broker_users_text(&b->lists.users, which, &text);
+    if (err == PAG_OK) {
+        err = pag_fs_write(path, (struct pag_span){ text.p, text.n }, 0600, NULL);
+    }
+    free(text.p);
+    return err;
+}
+
 static enum pag_err write_acl(struct pag_broker *b)
 {
     struct pag_buf text = { NULL, 0, 0 };
-    enum pag_err err = pag_broker_acl_text(b->lists.topics, b->lists.topics_n,
-                                           (const char *const *)b->lists.denied, b->lists.denied_n, &text);
+    enum pag_err err = pag_broker_lists_text(&b->lists, &text);
     if (err == PAG_OK) {
         err = pag_fs_write(b->acl, (struct pag_span){ text.p, text.n }, 0600, NULL);
     }
@@ -54,6 +64,8 @@ static enum pag_err write_acl(struct pag_broker *b)
 enum pag_err pag_broker_write_lists(struct pag_broker *b)
 {
     enum pag_err err = write_acl(b);
+    err = err == PAG_OK ? write_users(b, PAG_BROKER_FILE_RIGHTS, b->users_acl) : err;
+    err = err == PAG_OK ? write_users(b, PAG_BROKER_FILE_PASSWORDS, b->passwords) : err;
     enum pag_err crl_err = pag_crl_write(&b->crl, b->lists.revoked, b->lists.revoked_n,
                                          b->config.clock.now_unix_ms(b->config.clock.ctx));
     err = err == PAG_OK ? crl_err : err;
@@ -77,7 +89,7 @@ enum pag_err pag_broker_write_lists(struct pag_broker *b)
 void pag_broker_kick(struct pag_broker *b, const char *cn)
 {
     char path[PAG_BROKER_PATH + 80];
-    if (b->plugin[0] == '\0' || !pag_x509_id_ok(cn) ||
+    if (b->plugin[0] == '\0' || !(pag_x509_id_ok(cn) || pag_broker_user_ok(cn)) ||
         pag_fs_join(path, sizeof path, b->kick, cn) != PAG_OK) {
         return;
     }
@@ -147,6 +159,8 @@ enum pag_err pag_broker_set_denials(struct pag_broker *b, const struct pag_broke
     fresh.topics_n = old.topics_n;
     old.topics = NULL;
     old.topics_n = 0;
+    fresh.users = old.users;
+    memset(&old.users, 0, sizeof old.users);
     b->lists = fresh;
     err = pag_broker_write_lists(b);
     for (size_t i = 0; i < b->lists.denied_n; i++) {
@@ -168,6 +182,28 @@ enum pag_err pag_broker_set_topics(struct pag_broker *b, const struct pag_broker
         err = pag_broker_write_lists(b);
     }
     (void)pthread_mutex_unlock(&b->files);
+    return err;
+}
+
+enum pag_err pag_broker_set_users(struct pag_broker *b, const struct pag_broker_users *users)
+{
+    struct pag_broker_users fresh;
+    memset(&fresh, 0, sizeof fresh);
+    enum pag_err err = pag_broker_users_copy(users, &fresh);
+    if (err != PAG_OK) {
+        return err;
+    }
+    (void)pthread_mutex_lock(&b->files);
+    struct pag_broker_users old = b->lists.users;
+    b->lists.users = fresh;
+    err = pag_broker_write_lists(b);
+    for (size_t i = 0; i < old.n; i++) {
+        if (!pag_broker_users_has(&fresh, old.user[i].name, old.user[i].hash)) {
+            pag_broker_kick(b, old.user[i].name);
+        }
+    }
+    (void)pthread_mutex_unlock(&b->files);
+    pag_broker_users_free(&old);
     return err;
 }
 
@@ -236,6 +272,8 @@ static enum pag_err place_files(struct pag_broker *b, const struct pag_broker_co
     }
     bool fits = pag_fs_join(b->conf, sizeof b->conf, b->dir, "mosquitto.conf") == PAG_OK &&
                 pag_fs_join(b->acl, sizeof b->acl, b->dir, "acl") == PAG_OK &&
+                pag_fs_join(b->users_acl, sizeof b->users_acl, b->dir, "users.acl") == PAG_OK &&
+                pag_fs_join(b->passwords, sizeof b->passwords, b->dir, "passwords") == PAG_OK &&
                 pag_fs_join(b->crl.path, sizeof b->crl.path, b->dir, "device-ca.crl.pem") == PAG_OK &&
                 pag_fs_join(b->kick, sizeof b->kick, b->dir, "kick") == PAG_OK;
     if (!fits || pag_fs_mkdirs(b->kick, 0700, NULL) != PAG_OK || chmod(b->dir, 0700) != 0) {
@@ -247,17 +285,24 @@ static enum pag_err place_files(struct pag_broker *b, const struct pag_broker_co
     return PAG_OK;
 }
 
-static enum pag_err configure(struct pag_broker *b, const struct pag_broker_config *config, char text[256])
+static bool is_address(const char *text)
 {
     struct in6_addr a;
-    if (inet_pton(AF_INET, config->address, &a) != 1 && inet_pton(AF_INET6, config->address, &a) != 1) {
-        return say(text, PAG_E_CONFIG, "not an address", config->address);
+    return strlen(text) < 64 && (inet_pton(AF_INET, text, &a) == 1 || inet_pton(AF_INET6, text, &a) == 1);
+}
+
+static enum pag_err configure(struct pag_broker *b, const struct pag_broker_config *config, char text[256])
+{
+    const char *plain = config->plain_address != NULL ? config->plain_address : config->address;
+    if (!is_address(config->address) || !is_address(plain)) {
+        return say(text, PAG_E_CONFIG, "not an address", is_address(plain) ? config->address : plain);
     }
     if (strlen(config->mosquitto) >= sizeof b->mosquitto) {
         return say(text, PAG_E_CONFIG, "path is too long", config->mosquitto);
     }
     memcpy(b->mosquitto, config->mosquitto, strlen(config->mosquitto) + 1);
     memcpy(b->address, config->address, strlen(config->address) + 1);
+    memcpy(b->plain_address, plain, strlen(plain) + 1);
     enum pag_err err = place_files(b, config, text);
     if (err != PAG_OK) {
         return err;
@@ -267,6 +312,7 @@ static enum pag_err configure(struct pag_broker *b, const struct pag_broker_conf
     b->config.mosquitto = b->mosquitto;
     b->config.plugin = b->plugin;
     b->config.address = b->address;
+    b->config.plain_address = b->plain_address;
     b->config.anchor_file = b->anchor;
     b->config.cert_file = b->cert;
     b->config.key_file = b->key;
@@ -277,6 +323,10 @@ static enum pag_err configure(struct pag_broker *b, const struct pag_broker_conf
     b->crl.every_s = config->crl_every_s;
     b->port = config->port;
     b->status.port = config->port;
+    b->password_port = config->password ? config->password_port : 0;
+    b->plain_port = config->plain ? config->plain_port : 0;
+    b->status.password_port = b->password_port;
+    b->status.plain_port = b->plain_port;
     b->status.plugin = b->plugin[0] != '\0';
     err = check_anchor(b, text);
     return err != PAG_OK ? err : pag_broker_lists_topics(&b->lists, config->topics, config->topics_n, text);

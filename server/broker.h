@@ -24,6 +24,21 @@ struct pag_broker_topic {
     enum pag_broker_access access;
 };
 
+/* A client with a password: firmware that can have no certificate. */
+struct pag_broker_user {
+    const char *name;                     /* with a '.', as no certificate's is: "lamp.kitchen" */
+    const char *hash;                     /* "$7$…", host/broker_hash.h */
+    const struct pag_broker_topic *right; /* whole filters, without {id}; as it sees them */
+    size_t right_n;
+};
+struct pag_broker_users {
+    struct pag_broker_user *user;
+    size_t n;
+    struct pag_broker_topic
+        *own; /* filters of all of them together, for the server itself; as they see them */
+    size_t own_n;
+};
+
 enum pag_broker_state {
     PAG_BROKER_STOPPED,
     PAG_BROKER_STARTING, /* the process runs, its port does not answer yet */
@@ -35,10 +50,11 @@ struct pag_broker_status {
     enum pag_broker_state state;
     int pid;
     uint16_t port;
-    uint32_t restarts;        /* since pag_broker_start */
-    uint64_t started_unix_ms; /* of this process */
-    uint32_t retry_ms;        /* WAITING: until the next start */
-    bool plugin;              /* the kick plugin is loaded */
+    uint16_t password_port, plain_port; /* 0: off */
+    uint32_t restarts;                  /* since pag_broker_start */
+    uint64_t started_unix_ms;           /* of this process */
+    uint32_t retry_ms;                  /* WAITING: until the next start */
+    bool plugin;                        /* the kick plugin is loaded */
     uint64_t crl_number;
     uint64_t crl_until_s; /* Unix s; past it the broker refuses everybody */
     char last_error[160]; /* "" when there was none; last line of the broker's log for an exit */
@@ -50,6 +66,10 @@ struct pag_broker_config {
     const char *plugin; /* path of pagurus_mosquitto.so; NULL or missing: revocation without kick, logged */
     const char *address;
     uint16_t port; /* 0: the kernel picks */
+    /* listeners for clients with a password: over TLS, and without it; ports as above */
+    bool password, plain;
+    uint16_t password_port, plain_port;
+    const char *plain_address;
     uint32_t max_connections;
     uint64_t max_packet;
     uint32_t max_keepalive_s;
@@ -99,6 +119,9 @@ enum pag_err pag_broker_allow(struct pag_broker *b, const char *cn);
 /* Other product topics; PAG_E_CONFIG as in pag_broker_new. */
 enum pag_err pag_broker_set_topics(struct pag_broker *b, const struct pag_broker_topic *topics, size_t n,
                                    char text[256]);
+/* Those with a password, all of them; copied. PAG_E_CONFIG: a name, hash or topic that must not be in its
+ * file. Who is not among them any more, or has another password, is cut. */
+enum pag_err pag_broker_set_users(struct pag_broker *b, const struct pag_broker_users *users);
 void pag_broker_status_get(struct pag_broker *b, struct pag_broker_status *out);
 /* Reads the server certificate again (SIGHUP). */
 enum pag_err pag_broker_reload(struct pag_broker *b);

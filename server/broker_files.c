@@ -26,6 +26,7 @@ void pag_broker_lists_free(struct pag_broker_lists *lists)
     }
     free(lists->denied);
     free_topics(lists->topics, lists->topics_n);
+    pag_broker_users_free(&lists->users);
     free(lists->revoked);
     memset(lists, 0, sizeof *lists);
 }
@@ -229,12 +230,13 @@ static void put_pattern(FILE *out, const char *pattern, const char *id)
     (void)fprintf(out, "%.*s%s%s\n", (int)(mark - pattern), pattern, id, mark + 4);
 }
 
-static void put_acl(FILE *out, const struct pag_broker_topic *topics, size_t topics_n,
-                    const char *const *denied, size_t denied_n)
+static void put_acl(FILE *out, const struct pag_broker_lists *lists)
 {
+    const struct pag_broker_topic *topics = lists->topics;
+    size_t topics_n = lists->topics_n;
     (void)fputs("# Written by pagurusd; changes are lost. Refusals come first.\n", out);
-    for (size_t i = 0; i < denied_n; i++) {
-        (void)fprintf(out, "user %s\ntopic deny #\n", denied[i]);
+    for (size_t i = 0; i < lists->denied_n; i++) {
+        (void)fprintf(out, "user %s\ntopic deny #\n", lists->denied[i]);
     }
     (void)fputs("\nuser svc-pagurusd\ntopic readwrite pg/v1/#\ntopic read $SYS/#\n", out);
     for (size_t i = 0; i < topics_n; i++) { /* what a device reads the server writes */
@@ -244,6 +246,7 @@ static void put_acl(FILE *out, const struct pag_broker_topic *topics, size_t top
                     out);
         put_pattern(out, topics[i].pattern, "+");
     }
+    pag_broker_users_put_own(out, &lists->users);
     (void)fputs(
         "\npattern read pg/v1/d/%u/cmd\npattern write pg/v1/d/%u/up/#\npattern write pg/v1/d/%u/will\n", out);
     for (size_t i = 0; i < topics_n; i++) {
@@ -265,18 +268,17 @@ static enum pag_err finish(FILE *out, char **text, const size_t *n, struct pag_b
     return PAG_OK;
 }
 
-enum pag_err pag_broker_acl_text(const struct pag_broker_topic *topics, size_t topics_n,
-                                 const char *const *denied, size_t denied_n, struct pag_buf *out)
+enum pag_err pag_broker_lists_text(const struct pag_broker_lists *lists, struct pag_buf *out)
 {
     char *text = NULL;
     size_t n = 0;
-    for (size_t i = 0; i < topics_n; i++) {
-        if (pattern_bad(topics[i].pattern) != NULL) {
+    for (size_t i = 0; i < lists->topics_n; i++) {
+        if (pattern_bad(lists->topics[i].pattern) != NULL) {
             return PAG_E_CONFIG;
         }
     }
-    for (size_t i = 0; i < denied_n; i++) {
-        if (!pag_x509_id_ok(denied[i])) {
+    for (size_t i = 0; i < lists->denied_n; i++) {
+        if (!pag_x509_id_ok(lists->denied[i])) {
             return PAG_E_CONFIG;
         }
     }
@@ -284,40 +286,82 @@ enum pag_err pag_broker_acl_text(const struct pag_broker_topic *topics, size_t t
     if (stream == NULL) {
         return PAG_E_NO_MEMORY;
     }
-    put_acl(stream, topics, topics_n, denied, denied_n);
+    put_acl(stream, lists);
     return finish(stream, &text, &n, out);
 }
 
+enum pag_err pag_broker_acl_text(const struct pag_broker_topic *topics, size_t topics_n,
+                                 const char *const *denied, size_t denied_n, struct pag_buf *out)
+{
+    struct pag_broker_lists lists = { .denied_n = denied_n, .topics_n = topics_n };
+    lists.denied = pag_unconst(denied);
+    lists.topics = pag_unconst(topics);
+    return pag_broker_lists_text(&lists, out);
+}
+
 /* ---- configuration ---- */
+
+/* Options that belong to a listener once there are several kinds of them. */
+static void put_rules(FILE *out, const char *acl, const struct pag_broker_conf *c)
+{
+    (void)fputs("allow_anonymous false\nallow_zero_length_clientid false\n", out);
+    (void)fprintf(out, "acl_file %s\n", acl);
+    if (c->plugin != NULL && acl == c->acl) { /* it sees the clients of all listeners */
+        (void)fprintf(out, "plugin %s\nplugin_opt_kick_dir %s\n", c->plugin, c->kick_dir);
+    }
+}
+
+static void put_password_listener(FILE *out, const struct pag_broker_conf *c, bool tls)
+{
+    const struct pag_broker_config *k = c->config;
+    (void)fprintf(out, "\nlistener %u %s\nmax_connections %u\n",
+                  (unsigned)(tls ? c->password_port : c->plain_port), tls ? k->address : k->plain_address,
+                  (unsigned)k->max_connections);
+    put_rules(out, c->users_acl, c);
+    (void)fprintf(out, "password_file %s\nuse_username_as_clientid true\n", c->passwords);
+    if (tls) {
+        (void)fprintf(out, "certfile %s\nkeyfile %s\nrequire_certificate false\ntls_version tlsv1.2\n",
+                      k->cert_file, k->key_file);
+    }
+}
 
 static void put_conf(FILE *out, const struct pag_broker_conf *c)
 {
     const struct pag_broker_config *k = c->config;
     uint32_t hours = k->session_s / 3600 == 0 ? 1 : k->session_s / 3600;
-    (void)fputs(
-        "# Written by pagurusd; changes are lost.\n"
-        "per_listener_settings false\nallow_anonymous false\nallow_zero_length_clientid false\n"
-        "check_retain_source true\npersistence true\npersistence_file mosquitto.db\nautosave_interval 300\n"
-        "max_inflight_messages 20\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n"
-        "log_type information\nconnection_messages true\n",
-        out);
+    bool several = c->password_port != 0 || c->plain_port != 0;
+    (void)fprintf(out, "# Written by pagurusd; changes are lost.\nper_listener_settings %s\n",
+                  several ? "true" : "false");
+    (void)fputs("check_retain_source true\npersistence true\npersistence_file mosquitto.db\n"
+                "autosave_interval 300\nmax_inflight_messages 20\nlog_dest stderr\nlog_type error\n"
+                "log_type warning\nlog_type notice\nlog_type information\nconnection_messages true\n",
+                out);
     if (geteuid() == 0) { /* else it would change to a user who cannot read the keys */
         (void)fputs("user root\n", out);
     }
-    (void)fprintf(out, "persistence_location %s/\nacl_file %s\n", k->dir, c->acl);
+    (void)fprintf(out, "persistence_location %s/\n", k->dir);
     (void)fprintf(out, "max_packet_size %llu\nmax_keepalive %u\nmax_queued_messages %u\n",
                   (unsigned long long)k->max_packet, (unsigned)k->max_keepalive_s, (unsigned)k->max_queued);
     (void)fprintf(out, "persistent_client_expiration %uh\n", (unsigned)hours);
-    if (c->plugin != NULL) {
-        (void)fprintf(out, "plugin %s\nplugin_opt_kick_dir %s\n", c->plugin, c->kick_dir);
+    if (!several) {
+        put_rules(out, c->acl, c);
     }
     (void)fprintf(out, "\nlistener %u %s\nmax_connections %u\n", (unsigned)c->port, k->address,
                   (unsigned)k->max_connections);
+    if (several) {
+        put_rules(out, c->acl, c);
+    }
     (void)fprintf(out, "cafile %s\ncertfile %s\nkeyfile %s\ncrlfile %s\n", k->anchor_file, k->cert_file,
                   k->key_file, c->crl);
     (void)fputs("require_certificate true\nuse_identity_as_username true\nuse_username_as_clientid true\n"
                 "tls_version tlsv1.2\nciphers ECDHE+AESGCM:ECDHE+CHACHA20\n",
                 out);
+    if (c->password_port != 0) {
+        put_password_listener(out, c, true);
+    }
+    if (c->plain_port != 0) {
+        put_password_listener(out, c, false);
+    }
 }
 
 enum pag_err pag_broker_conf_text(const struct pag_broker_conf *c, struct pag_buf *out)
@@ -329,6 +373,8 @@ enum pag_err pag_broker_conf_text(const struct pag_broker_conf *c, struct pag_bu
                                   c->acl,
                                   c->crl,
                                   c->kick_dir,
+                                  c->users_acl,
+                                  c->passwords,
                                   c->plugin };
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         if (paths[i] != NULL && strpbrk(paths[i], "\r\n") != NULL) {

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "host/spawn.h"
 #include "server/broker.h"
@@ -20,7 +21,21 @@ struct pag_broker_lists {
     size_t denied_n;
     struct pag_broker_topic *topics;
     size_t topics_n;
+    struct pag_broker_users users;
 };
+
+/* ---- broker_users.c ---- */
+void pag_broker_users_free(struct pag_broker_users *u);
+void pag_broker_rights_free(struct pag_broker_topic *right, size_t n);
+enum pag_err pag_broker_users_copy(const struct pag_broker_users *from, struct pag_broker_users *to);
+bool pag_broker_users_has(const struct pag_broker_users *u, const char *name, const char *hash);
+bool pag_broker_user_ok(const char *name);
+enum pag_broker_file { PAG_BROKER_FILE_PASSWORDS, PAG_BROKER_FILE_RIGHTS };
+/* out->p is allocated; free() it. */
+enum pag_err pag_broker_users_text(const struct pag_broker_users *u, enum pag_broker_file which,
+                                   struct pag_buf *out);
+/* The server's own side of it, lines of its access list. */
+void pag_broker_users_put_own(FILE *out, const struct pag_broker_users *u);
 
 void pag_broker_lists_free(struct pag_broker_lists *lists);
 /* Adding what is there already is fine. PAG_E_NO_MEMORY. */
@@ -32,11 +47,14 @@ void pag_broker_lists_allow(struct pag_broker_lists *lists, const char *cn);
 enum pag_err pag_broker_lists_topics(struct pag_broker_lists *lists, const struct pag_broker_topic *topics,
                                      size_t n, char text[256]);
 
+/* The access list of the listener with certificates. out->p is allocated; free() it. */
+enum pag_err pag_broker_lists_text(const struct pag_broker_lists *lists, struct pag_buf *out);
+
 /* What goes into mosquitto.conf. */
 struct pag_broker_conf {
     const struct pag_broker_config *config;
-    uint16_t port;
-    const char *acl, *crl, *kick_dir;
+    uint16_t port, password_port, plain_port; /* the latter two 0: off */
+    const char *acl, *crl, *kick_dir, *users_acl, *passwords;
     const char *plugin; /* NULL: none */
 };
 /* out->p is allocated; free() it. PAG_E_CONFIG: a path with a line break. */
@@ -46,9 +64,10 @@ struct pag_broker {
     struct pag_broker_config config; /* its texts are those below */
     char dir[PAG_BROKER_PATH], mosquitto[PAG_BROKER_PATH], plugin[PAG_BROKER_PATH];
     char anchor[PAG_BROKER_PATH], cert[PAG_BROKER_PATH], key[PAG_BROKER_PATH];
-    char address[64];
+    char address[64], plain_address[64];
     char conf[PAG_BROKER_PATH], acl[PAG_BROKER_PATH], kick[PAG_BROKER_PATH];
-    uint16_t port;
+    char users_acl[PAG_BROKER_PATH], passwords[PAG_BROKER_PATH];
+    uint16_t port, password_port, plain_port;
 
     pthread_mutex_t files; /* lists, the files made of them, crl; taken before lock */
     struct pag_broker_lists lists;

@@ -57,8 +57,16 @@ static void set_state(struct pag_broker *b, enum pag_broker_state state, const c
 static enum pag_err write_conf(struct pag_broker *b)
 {
     struct pag_buf text = { NULL, 0, 0 };
-    const struct pag_broker_conf conf = { &b->config,  b->port, b->acl,
-                                          b->crl.path, b->kick, b->plugin[0] == '\0' ? NULL : b->plugin };
+    const struct pag_broker_conf conf = { .config = &b->config,
+                                          .port = b->port,
+                                          .password_port = b->password_port,
+                                          .plain_port = b->plain_port,
+                                          .acl = b->acl,
+                                          .crl = b->crl.path,
+                                          .kick_dir = b->kick,
+                                          .users_acl = b->users_acl,
+                                          .passwords = b->passwords,
+                                          .plugin = b->plugin[0] == '\0' ? NULL : b->plugin };
     enum pag_err err = pag_broker_conf_text(&conf, &text);
     if (err == PAG_OK) {
         err = pag_fs_write(b->conf, (struct pag_span){ text.p, text.n }, 0600, NULL);
@@ -92,15 +100,27 @@ static uint16_t pick_port(const char *address)
     return ntohs(six ? a6.sin6_port : a4.sin_port);
 }
 
+/* A port once used is kept, so that clients find it again. */
+static void pick_ports(struct pag_broker *b)
+{
+    bool taken = strstr(b->last_line, "in use") != NULL;
+    if (b->config.port == 0 && (b->port == 0 || taken)) {
+        b->port = pick_port(b->address);
+    }
+    if (b->config.password && b->config.password_port == 0 && (b->password_port == 0 || taken)) {
+        b->password_port = pick_port(b->address);
+    }
+    if (b->config.plain && b->config.plain_port == 0 && (b->plain_port == 0 || taken)) {
+        b->plain_port = pick_port(b->plain_address);
+    }
+}
+
 static enum pag_err launch(struct pag_broker *b, struct pag_fail *why)
 {
     const char *const argv[] = { b->mosquitto, "-c", b->conf, NULL };
     const struct pag_child_config child = { .argv = argv, .pipe = true, .death_signal = SIGTERM };
     struct pag_child started;
-    /* a port once used is kept, so that clients find it again */
-    if (b->config.port == 0 && (b->port == 0 || strstr(b->last_line, "in use") != NULL)) {
-        b->port = pick_port(b->address);
-    }
+    pick_ports(b);
     (void)pthread_mutex_lock(&b->lock);
     b->reload_pending = false; /* it reads what is there now; what is written from here on sets it again */
     (void)pthread_mutex_unlock(&b->lock);
@@ -114,6 +134,8 @@ static enum pag_err launch(struct pag_broker *b, struct pag_fail *why)
     (void)pthread_mutex_lock(&b->lock);
     b->child = started;
     b->status.port = b->port;
+    b->status.password_port = b->password_port;
+    b->status.plain_port = b->plain_port;
     b->status.started_unix_ms = b->config.clock.now_unix_ms(b->config.clock.ctx);
     (void)pthread_mutex_unlock(&b->lock);
     b->started_ms = now_ms(b);

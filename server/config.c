@@ -152,6 +152,42 @@ static const struct pag_ini_key keys[] = {
     ADDRESS(mqtt, "devices over MQTT (managed)"),
     PORT(mqtt, "8883", "Port of MQTT over TLS, of the managed or the external broker."),
     { .section = "mqtt",
+      .key = "password",
+      .preset = "no",
+      .type = PAG_INI_BOOL,
+      AT(mqtt, password),
+      .doc =
+          "A listener of the managed broker over TLS for firmware that has a password instead of a "
+          "certificate (`pagurus broker user add`). Whoever learns the password is that device until it is "
+          "changed, and a device that does not check the server's certificate gives it to anybody." },
+    { .section = "mqtt",
+      .key = "password_port",
+      .preset = "8884",
+      .type = PAG_INI_PORT,
+      AT(mqtt, password_port),
+      .doc = "Its port. 0 lets the kernel pick." },
+    { .section = "mqtt",
+      .key = "plain",
+      .preset = "no",
+      .type = PAG_INI_BOOL,
+      AT(mqtt, plain),
+      .doc =
+          "The same without TLS. Passwords, readings and commands can be read and changed by everybody on "
+          "the way, who can then update the device with whatever they like: only inside a network that you "
+          "trust." },
+    { .section = "mqtt",
+      .key = "plain_address",
+      .preset = "0.0.0.0",
+      .check = check_address,
+      TEXT_AT(mqtt, plain_address),
+      .doc = "Address of the listener without TLS: that of the inner network." },
+    { .section = "mqtt",
+      .key = "plain_port",
+      .preset = "1883",
+      .type = PAG_INI_PORT,
+      AT(mqtt, plain_port),
+      .doc = "Its port. 0 lets the kernel pick." },
+    { .section = "mqtt",
       .key = "host",
       .preset = "",
       TEXT_AT(mqtt, host),
@@ -492,6 +528,9 @@ enum pag_err pag_config_check(const struct pag_config *c, struct pag_ini_error *
     if (c->mqtt.mode == PAG_MQTT_EXTERNAL && c->mqtt.port == 0) {
         return refuse(error, "[mqtt] mode = external needs a port other than 0");
     }
+    if ((c->mqtt.password || c->mqtt.plain) && c->mqtt.mode != PAG_MQTT_MANAGED) {
+        return refuse(error, "[mqtt] password and plain are listeners of the managed broker");
+    }
     if ((c->mqtt.cert_file[0] == '\0') != (c->mqtt.key_file[0] == '\0')) {
         return refuse(error, "[mqtt] cert_file and key_file belong together");
     }
@@ -568,10 +607,12 @@ enum pag_err pag_config_load(const struct pag_config_args *args, struct pag_conf
 enum pag_err pag_ports_write(const char *data, const struct pag_ports *ports, struct pag_fail *why)
 {
     char path[512];
-    char text[160];
-    int n = snprintf(text, sizeof text, "{\"console\":%u,\"device\":%u,\"legacy\":%u,\"mqtt\":%u}\n",
+    char text[200];
+    int n = snprintf(text, sizeof text,
+                     "{\"console\":%u,\"device\":%u,\"legacy\":%u,\"mqtt\":%u,\"mqtt_password\":%u,"
+                     "\"mqtt_plain\":%u}\n",
                      (unsigned)ports->console, (unsigned)ports->device, (unsigned)ports->legacy,
-                     (unsigned)ports->mqtt);
+                     (unsigned)ports->mqtt, (unsigned)ports->mqtt_password, (unsigned)ports->mqtt_plain);
     if (n < 0 || pag_fs_join(path, sizeof path, data, "run/ports.json") != PAG_OK) {
         return pag_fail_set(why, PAG_E_CONFIG, "data folder's path is too long", 0);
     }

@@ -46,6 +46,9 @@ struct pag_config {
         uint32_t mode; /* enum pag_mqtt_mode */
         char address[64];
         uint16_t port;
+        bool password, plain; /* listeners with passwords: over TLS, and without it */
+        uint16_t password_port, plain_port;
+        char plain_address[64];
         char host[256]; /* external only */
         char mosquitto[256];
         char plugin[256]; /* "": beside the program, then the library folder */
@@ -125,7 +128,7 @@ void pag_config_names_detect(struct pag_config_names *names);
 /* Ports that were really bound (0 in the configuration: the kernel picked), as JSON in <data>/run/ports.json.
  */
 struct pag_ports {
-    uint16_t console, device, legacy, mqtt; /* 0: not open */
+    uint16_t console, device, legacy, mqtt, mqtt_password, mqtt_plain; /* 0: not open */
 };
 enum pag_err pag_ports_write(const char *data, const struct pag_ports *ports, struct pag_fail *why);
 

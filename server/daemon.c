@@ -325,6 +325,8 @@ static int serve_up(struct pag_daemon *d)
         .device = pag_network_port(d->network, 1),
         .legacy = d->legacy != NULL ? pag_network_port(d->network, 2) : 0,
         .mqtt = d->config.mqtt.mode == PAG_MQTT_EXTERNAL ? d->config.mqtt.port : broker.port,
+        .mqtt_password = broker.password_port,
+        .mqtt_plain = broker.plain_port,
     };
     enum pag_err err = pag_network_run(d->network);
     if (err == PAG_OK) {

@@ -87,6 +87,8 @@ void pag_daemon_set_limits(struct pag_daemon *d);
 
 /* A call by the daemon itself, on its loop. */
 struct pag_call pag_daemon_call(struct pag_daemon *d, struct pag_arena *arena);
+/* daemon_users.c: hands the clients with a password, and what each may do, to the managed broker. */
+enum pag_err pag_daemon_users(struct pag_daemon *d, struct pag_call *call);
 
 /*
  * daemon_keep.c: hands everybody who is kept out to the broker and into the revocation list, now and after

@@ -55,7 +55,9 @@ static enum pag_err hand_on_in(struct pag_daemon *d, struct pag_arena *arena)
         .denied = all.device,
         .denied_n = all.device_n,
     };
-    return pag_broker_set_denials(d->broker, &denials);
+    err = pag_broker_set_denials(d->broker, &denials);
+    return err == PAG_OK ? pag_daemon_users(d, &call)
+                         : err; /* a revoked device's password is none any more */
 }
 
 /* Everything anew: small, and nothing can be missed. After a failure it is due again. */
@@ -79,7 +81,8 @@ static enum pag_err hand_on(struct pag_daemon *d)
 /* What an event means for the lists and for the next look. */
 static void note(struct pag_daemon_keep *k, const struct pag_event *e)
 {
-    k->due = k->due || strcmp(e->type, "device.revoked") == 0 || strcmp(e->type, "device.enrolled") == 0;
+    k->due = k->due || strcmp(e->type, "device.revoked") == 0 || strcmp(e->type, "device.enrolled") == 0 ||
+             strncmp(e->type, "broker.", 7) == 0;
     /* States follow from what is published: what publishing has left over is swept at the next look. */
     if (strncmp(e->type, "release.", 8) == 0) {
         k->sweep_due_ms = 0;

@@ -90,6 +90,7 @@ static void on_products(void *ctx)
     if (err == PAG_OK) {
         size_t used = topics_of_dialect(&call, topic, topics_of(list, n, topic));
         err = pag_broker_set_topics(d->broker, topic, used, text);
+        err = err == PAG_OK ? pag_daemon_users(d, &call) : err;
     }
     if (err != PAG_OK) {
         pag_log_error(d->log, "broker.topics_not_set", PAG_F_STR("error", pag_err_word(err)),
@@ -170,6 +171,23 @@ static int broker_start(struct pag_daemon *d)
     return 0;
 }
 
+/* Switched on by their owner; what that means is said at each start. */
+static void say_risks(const struct pag_daemon *d)
+{
+    if (d->config.mqtt.password) {
+        pag_log_warn(d->log, "broker.password_listener",
+                     PAG_F_STR("risk",
+                               "whoever learns a password is that device until it is changed; a device "
+                               "that does not check our certificate gives it to anybody"));
+    }
+    if (d->config.mqtt.plain) {
+        pag_log_warn(d->log, "broker.plain_listener",
+                     PAG_F_STR("risk",
+                               "passwords, readings and commands pass in the clear: who can reach this "
+                               "network can read them, change them and update these devices"));
+    }
+}
+
 static int broker_up(struct pag_daemon *d)
 {
     char plugin[320];
@@ -188,6 +206,11 @@ static int broker_up(struct pag_daemon *d)
                                         : NULL,
         .address = d->config.mqtt.address,
         .port = d->config.mqtt.port,
+        .password = d->config.mqtt.password,
+        .password_port = d->config.mqtt.password_port,
+        .plain = d->config.mqtt.plain,
+        .plain_port = d->config.mqtt.plain_port,
+        .plain_address = d->config.mqtt.plain_address,
         .max_connections = d->config.mqtt.max_connections,
         .max_packet = d->config.mqtt.max_packet,
         .max_keepalive_s = d->config.mqtt.max_keepalive_s,
@@ -207,6 +230,7 @@ static int broker_up(struct pag_daemon *d)
         return pag_say_error(PAG_EXIT_USAGE, "Or serve without MQTT: --set mqtt.mode=off", "mqtt: %s",
                              text[0] != '\0' ? text : pag_err_word(err));
     }
+    say_risks(d);
     on_products(d);
     int code = pag_daemon_keep_first(d);
     return code != 0 ? code : broker_start(d);

@@ -37,7 +37,8 @@ static uint64_t now_ms(clockid_t clock)
 static bool name_ok(const char *name)
 {
     size_t n = strnlen(name, NAME_MAX_CHARS + 1);
-    return n > 0 && n <= NAME_MAX_CHARS && strspn(name, "0123456789abcdefghijklmnopqrstuvwxyz-") == n;
+    return n > 0 && n <= NAME_MAX_CHARS && name[0] != '.' && /* "." and ".." are folders */
+           strspn(name, "0123456789abcdefghijklmnopqrstuvwxyz-.") == n;
 }
 
 static void kick_one(const struct kicker *k, const char *name)

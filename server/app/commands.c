@@ -50,14 +50,25 @@ static enum pag_err check_dialect(struct pag_op *op, struct pag_db *db, const st
     }
     if (row.dialect == PAG_DIALECT_NONE) {
         if ((int)c->kind >= PAG_WORD_FIRMWARE) {
-            return pag_refuse_field(op->call, "/kind", "only devices of a product with the dialect "
-                                                       "secureesp8266 know it");
+            return pag_refuse_field(op->call, "/kind",
+                                    "only devices of a product with the dialect "
+                                    "secureesp8266 know it");
         }
         return pag_command_check(c->kind, c->arg) == PAG_OK
                    ? PAG_OK
                    : pag_refuse_field(op->call, "/arg", "missing, too long, or not for this kind");
     }
-    if (pag_dialect_command(row.dialect, c->kind) == NULL) {
+    const char *word = pag_dialect_command(row.dialect, c->kind);
+    if (row.dialect == PAG_DIALECT_TASMOTA) {
+        if (word == NULL) {
+            return pag_refuse_field(op->call, "/kind", "this device knows check, reboot and app");
+        }
+        return (c->arg.n > 0) == (word[0] == '\0')
+                   ? PAG_OK
+                   : pag_refuse_field(op->call, "/arg",
+                                      "app wants a command as \"Power toggle\"; the others none");
+    }
+    if (word == NULL) {
         return pag_refuse_field(op->call, "/kind",
                                 "this device knows firmware, flash, reboot, ca, cert, key and config");
     }
@@ -106,7 +117,8 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
     unsigned kind = pag_command_kind_by_word(pag_span_str(in->kind));
     enum pag_err err = PAG_OK;
     if (kind == 0) {
-        err = pag_refuse_field(call, "/kind", "check, reboot, identify, config, app, firmware, flash, ca, cert or key");
+        err = pag_refuse_field(call, "/kind",
+                               "check, reboot, identify, config, app, firmware, flash, ca, cert or key");
     } else if (in->arg.n > 0 && pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
         err = pag_refuse_field(call, "/arg", "missing, too long, or not for this kind");
     }

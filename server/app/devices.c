@@ -47,8 +47,9 @@ static enum pag_err complete(struct pag_call *call, struct pag_device_row *row)
                                                           : pag_app_shown(call->thread->app).poll_s;
         row->stale =
             d->revoked_ms == 0 && d->last_seen_ms > 0 && quiet_ms > pag_device_stale_after_ms(poll_s);
-        /* Who only polls is there as long as it polls. */
-        d->online = d->online || (pag_protocol_polls(d->protocol) && d->last_seen_ms > 0 && !row->stale);
+        /* Who only polls is there as long as it polls; whose broker has said that it went, once it polls again. */
+        bool polls = pag_protocol_polls(d->protocol) && d->last_seen_ms > 0 && d->last_poll_ms >= d->online_ms;
+        d->online = d->online || (polls && !row->stale);
     }
     for (size_t i = 0; i < n; i++) {
         if (held[i].blocked) {

@@ -13,7 +13,25 @@ static const struct pag_dialect_topic secureesp_topics[] = {
 
 const char *pag_dialect_word(enum pag_dialect d)
 {
-    return d == PAG_DIALECT_SECUREESP ? "secureesp8266" : "";
+    switch (d) {
+    case PAG_DIALECT_NONE:
+        return "";
+    case PAG_DIALECT_SECUREESP:
+        return "secureesp8266";
+    case PAG_DIALECT_TASMOTA:
+        return "tasmota";
+    }
+    return "";
+}
+
+enum pag_dialect pag_dialect_by_word(struct pag_span word)
+{
+    for (int d = PAG_DIALECT_SECUREESP; d <= PAG_DIALECT_TASMOTA; d++) {
+        if (pag_span_eq_str(word, pag_dialect_word((enum pag_dialect)d))) {
+            return (enum pag_dialect)d;
+        }
+    }
+    return PAG_DIALECT_NONE;
 }
 
 size_t pag_dialect_topics(enum pag_dialect d, const struct pag_dialect_topic **out)
@@ -32,6 +50,12 @@ const char *pag_dialect_command(enum pag_dialect d, enum pag_command_kind k)
         { PAG_WORD_FIRMWARE, "firmware" }, { PAG_WORD_FLASH, "flash" },      { PAG_WORD_CA, "ca" },
         { PAG_WORD_CERT, "cert" },         { PAG_WORD_KEY, "key" },
     };
+    if (d == PAG_DIALECT_TASMOTA) {
+        return k == PAG_COMMAND_CHECK    ? "Status"
+               : k == PAG_COMMAND_REBOOT ? "Restart"
+               : k == PAG_COMMAND_APP    ? ""
+                                         : NULL;
+    }
     for (size_t i = 0; d == PAG_DIALECT_SECUREESP && i < sizeof words / sizeof words[0]; i++) {
         if (words[i].kind == (int)k) {
             return words[i].word;

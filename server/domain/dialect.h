@@ -14,8 +14,9 @@
  * docs/spec/secureesp8266.md. Pure.
  */
 
-enum pag_dialect { PAG_DIALECT_NONE = 0, PAG_DIALECT_SECUREESP };
-const char *pag_dialect_word(enum pag_dialect d); /* "secureesp8266"; NONE: "" */
+enum pag_dialect { PAG_DIALECT_NONE = 0, PAG_DIALECT_SECUREESP, PAG_DIALECT_TASMOTA };
+const char *pag_dialect_word(enum pag_dialect d);           /* "secureesp8266", "tasmota"; NONE: "" */
+enum pag_dialect pag_dialect_by_word(struct pag_span word); /* NONE: no such word */
 
 /* Topics of a dialect besides a product's own: what the server listens to, and what its devices may do. */
 struct pag_dialect_topic {
@@ -34,7 +35,7 @@ enum {
     PAG_SERIES_ROWS_MAX = 1000000
 };
 
-/* The last level of the command's topic; NULL: this dialect has none for it. */
+/* The last level of the command's topic; NULL: this dialect has none for it; "": the argument says it. */
 const char *pag_dialect_command(enum pag_dialect d, enum pag_command_kind k);
 
 /* "NAME-00.00.08.g": what follows the last '-'; the name before it. Without a '-' all is the version. */

@@ -12,6 +12,7 @@ extern const struct pag_span pag_asset__0005_signatures_sql;
 extern const struct pag_span pag_asset__0007_field_sql;
 extern const struct pag_span pag_asset__0006_secureesp_sql;
 extern const struct pag_span pag_asset__0008_relay_sql;
+extern const struct pag_span pag_asset__0009_broker_sql;
 
 uint32_t pag_migrate_newest(void);
 /* 0: an empty database. */

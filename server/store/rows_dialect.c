@@ -26,8 +26,7 @@ static enum pag_dialect dialect_read(struct pag_q *q)
 {
     char word[24];
     pag_q_get_text(q, word, sizeof word);
-    return strcmp(word, pag_dialect_word(PAG_DIALECT_SECUREESP)) == 0 ? PAG_DIALECT_SECUREESP
-                                                                      : PAG_DIALECT_NONE;
+    return pag_dialect_by_word(pag_span_str(word));
 }
 
 static void row_read(struct pag_q *q, struct pag_dialect_row *r)

@@ -115,6 +115,16 @@ static struct pag_head_awaited *await(struct pag_mqtt_head *head, uint32_t comma
     return a;
 }
 
+bool pag_head_is_awaited(const struct pag_mqtt_head *head, uint32_t command)
+{
+    for (size_t i = 0; i < PAG_HEAD_AWAITED_MAX; i++) {
+        if (head->awaited[i].command == command) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void pag_head_mark_sent(struct pag_mqtt_head *head, uint32_t command)
 {
     await(head, command)->message = 0;
@@ -164,6 +174,10 @@ static void push_due(struct pag_mqtt_head *head, struct pag_call *call, const ch
         return;
     }
     if (pag_app_commands_due(call, device, list, &n) != PAG_OK) {
+        return;
+    }
+    if (dialect == PAG_DIALECT_TASMOTA) {
+        pag_head_tasmota_push(head, call, list, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {

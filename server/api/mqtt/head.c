@@ -35,6 +35,9 @@ static void letter_done(struct pag_call *call, enum pag_err err)
         pag_log_debug(head->config.api->log, "mqtt.not_taken", PAG_F_STR("device", l->device),
                       PAG_F_STR("error", pag_err_word(err)));
     }
+    if (l->message.tasmota != NULL) {
+        pag_head_tasmota_done(head, &l->message, err);
+    }
     pag_arena_close(call->arena);
     if (came) {
         pag_commands_push(head, l->device);
@@ -97,10 +100,25 @@ static bool read_dialect_topic(struct letter *l, struct pag_topic *out)
             dialect == PAG_DIALECT_SECUREESP);
 }
 
+static bool read_tasmota_topic(struct letter *l, struct pag_topic *out)
+{
+    struct pag_head_tasmota_in *in =
+        l->head->tasmota_n > 0 ? pag_arena_alloc(l->message.call.arena, sizeof *in) : NULL;
+    if (in == NULL || !pag_head_tasmota_read(l->head, &l->message.call, pag_span_str(l->topic), in)) {
+        return false;
+    }
+    bool ours = in->prefix == PAG_TASMOTA_CMND && !in->discovery;
+    l->message.tasmota = ours ? NULL : in;
+    *out = (struct pag_topic){ .kind = ours ? PAG_TOPIC_COMMAND : PAG_TOPIC_TASMOTA,
+                               .device = pag_span_str(in->account.device) };
+    return true;
+}
+
 static bool address(struct letter *l, struct pag_topic *t)
 {
     enum pag_err err = pag_topic_read(pag_span_str(l->topic), t);
-    if (err == PAG_E_NOT_FOUND && (read_product_topic(l, t) || read_dialect_topic(l, t))) {
+    if (err == PAG_E_NOT_FOUND &&
+        (read_product_topic(l, t) || read_dialect_topic(l, t) || read_tasmota_topic(l, t))) {
         err = PAG_OK;
     }
     return err == PAG_OK && pag_text_copy(l->device, sizeof l->device, t->device) == PAG_OK;
@@ -227,19 +245,23 @@ static enum pag_err read_templates(struct pag_mqtt_head *head, bool *dialect)
         add_template(head, PAG_TOPIC_WILL, product[i].settings.topic_will);
     }
     *dialect = err == PAG_OK && pag_head_dialect_changed(head, &call);
+    *dialect = (err == PAG_OK && pag_head_tasmota_changed(head, &call, product, n)) || *dialect;
     pag_arena_close(call.arena);
     return err;
 }
 
 static enum pag_err client_new(struct pag_mqtt_head *head, struct pag_fail *why)
 {
-    const char *filters[PAG_HEAD_TEMPLATES_MAX + PAG_HEAD_DIALECT_FILTERS + 3] = { "pg/v1/d/+/up/#",
-                                                                                   "pg/v1/d/+/will" };
+    const char *filters[PAG_HEAD_TEMPLATES_MAX + PAG_HEAD_DIALECT_FILTERS + PAG_HEAD_TASMOTA_FILTERS + 3] = {
+        "pg/v1/d/+/up/#", "pg/v1/d/+/will"
+    };
     struct pag_mqtt_config config = head->config.client;
     for (size_t i = 0; i < head->tmpl_n; i++) {
         filters[2 + i] = head->tmpl[i].filter;
     }
-    (void)pag_head_dialect_filters(head, filters + 2 + head->tmpl_n);
+    size_t n = 2 + head->tmpl_n;
+    n += pag_head_dialect_filters(head, filters + n);
+    (void)pag_head_tasmota_filters(head, filters + n);
     config.filters = filters;
     config.on_message = on_message;
     config.on_state = on_state;

@@ -24,6 +24,11 @@ struct pag_mqtt_head_config {
     void *ctx;
 };
 
+/* A product's settings for Tasmota (hex id). PAG_E_NOT_FOUND: it does not speak it. */
+struct pag_tasmota_settings;
+enum pag_err pag_head_tasmota_settings(struct pag_call *call, const char *product,
+                                       struct pag_tasmota_settings *out);
+
 /* On the loop's thread, or before it runs. */
 enum pag_err pag_mqtt_head_new(const struct pag_mqtt_head_config *config, struct pag_mqtt_head **out,
                                struct pag_fail *why);

@@ -5,6 +5,7 @@
 
 #include "server/api/mqtt/head.h"
 #include "server/api/mqtt/inbox.h"
+#include "server/api/mqtt/tasmota.h"
 #include "server/app/admin.h"
 #include "server/app/devices.h"
 #include "server/app/dialect.h"
@@ -36,6 +37,12 @@ struct pag_head_awaited { /* a command that the broker has not acknowledged yet 
     uint32_t command; /* 0: free */
 };
 
+enum { PAG_HEAD_TASMOTA_MAX = 8 };
+struct pag_head_tasmota { /* a FullTopic in use, with its subscriptions */
+    char full_topic[PAG_TASMOTA_FULL_TOPIC_MAX + 1];
+    char filter[PAG_TASMOTA_PREFIXES][PAG_TASMOTA_TOPIC_MAX];
+};
+
 struct pag_mqtt_head {
     struct pag_mqtt_head_config config;
     struct pag_mqtt *client;
@@ -45,7 +52,9 @@ struct pag_mqtt_head {
     atomic_uint inbox;
     struct pag_head_template tmpl[PAG_HEAD_TEMPLATES_MAX];
     size_t tmpl_n;
-    bool dialect;           /* a product speaks secureESP8266: its topics are listened to */
+    bool dialect; /* a product speaks secureESP8266: its topics are listened to */
+    struct pag_head_tasmota tasmota[PAG_HEAD_TASMOTA_MAX];
+    size_t tasmota_n;
     struct pag_task forget; /* who is there, after the broker was lost */
     atomic_bool forgetting;
     /* push.c */
@@ -83,6 +92,21 @@ bool pag_head_dialect_changed(struct pag_mqtt_head *head, struct pag_call *call)
 void pag_head_dialect_retained(struct pag_mqtt_head *head, const char *topic);
 /* The next command for a device of the dialect, one at a time, QoS 0 and not retained. */
 void pag_head_dialect_push(struct pag_mqtt_head *head, struct pag_call *call, const char *device);
+/* tasmota.c */
+enum { PAG_HEAD_TASMOTA_FILTERS = PAG_HEAD_TASMOTA_MAX * PAG_TASMOTA_PREFIXES + 1 };
+bool pag_head_tasmota_changed(struct pag_mqtt_head *head, struct pag_call *call,
+                              const struct pag_product *list, size_t n);
+size_t pag_head_tasmota_filters(const struct pag_mqtt_head *head, const char **filter);
+/* Reads a topic of one of the templates, or of discovery: whose it is by its user of the broker. */
+bool pag_head_tasmota_read(struct pag_mqtt_head *head, struct pag_call *call, struct pag_span topic,
+                           struct pag_head_tasmota_in *out);
+/* After the message's use-case. */
+void pag_head_tasmota_done(struct pag_mqtt_head *head, struct pag_inbox_message *m, enum pag_err err);
+/* Asks for its version; the answer brings the update about. */
+void pag_head_tasmota_ask(struct pag_mqtt_head *head, struct pag_call *call, const char *device);
+void pag_head_tasmota_push(struct pag_mqtt_head *head, struct pag_call *call, const struct pag_command *list,
+                           size_t n);
+bool pag_head_is_awaited(const struct pag_mqtt_head *head, uint32_t command);
 void pag_head_mark_sent(struct pag_mqtt_head *head, uint32_t command);
 
 /* commands.c: handed over at once to a device that is there, again when it comes back, until there is a

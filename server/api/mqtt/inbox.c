@@ -118,7 +118,9 @@ static void take_sample(struct pag_inbox_message *m)
 /* What tells of an update or of presence has more room than what flows. */
 static bool within_limits(const struct pag_inbox_message *m)
 {
-    bool flows = m->kind == PAG_TOPIC_STATUS || m->kind == PAG_TOPIC_DATA || m->kind == PAG_TOPIC_SAMPLE;
+    bool flows = m->kind == PAG_TOPIC_STATUS || m->kind == PAG_TOPIC_DATA || m->kind == PAG_TOPIC_SAMPLE ||
+                 (m->kind == PAG_TOPIC_TASMOTA && m->tasmota->prefix == PAG_TASMOTA_TELE &&
+                  !pag_span_eq_str(m->tasmota->leaf, "LWT"));
     return flows ? pag_limits_message(m->api, m->call.thread, m->device)
                  : pag_limits_request(m->api, m->call.thread, m->device, m->device) == 0;
 }
@@ -152,6 +154,9 @@ void pag_inbox_take(struct pag_inbox_message *m)
         return;
     case PAG_TOPIC_GONE:
         pag_app_presence(&m->call, m->device, false);
+        return;
+    case PAG_TOPIC_TASMOTA:
+        pag_inbox_tasmota(m);
         return;
     case PAG_TOPIC_COMMAND:
         break; /* taken by the head */

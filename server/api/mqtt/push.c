@@ -80,11 +80,17 @@ static enum pag_err fanout_step(struct pag_mqtt_head *head, struct pag_head_fano
     enum pag_dialect dialect = PAG_DIALECT_NONE;
     enum pag_err err = pag_app_product(call, f->product, &product);
     err = err == PAG_OK ? pag_app_dialect_of(call, product.id, &dialect) : err;
-    if (err == PAG_OK && dialect == PAG_DIALECT_NONE) { /* else its next status brings the update about */
+    if (err == PAG_OK &&
+        dialect != PAG_DIALECT_SECUREESP) { /* else its next status brings the update about */
         err = pag_app_device_ids(call, f->product, f->after[0] != '\0' ? f->after : NULL, DEVICES_AT_ONCE,
                                  &id, &n);
     }
     for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        if (dialect == PAG_DIALECT_TASMOTA) {
+            pag_head_tasmota_ask(head, call, id[i]);
+            memcpy(f->after, id[i], sizeof f->after);
+            continue;
+        }
         err = publish(head, id[i], &check);
         if (err == PAG_OK) {
             pag_head_publish_word(head, &product, id[i], "check");

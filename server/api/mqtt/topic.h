@@ -20,6 +20,7 @@ enum pag_topic_kind {
     /* of a dialect (server/domain/dialect.h) */
     PAG_TOPIC_SAMPLE,  /* /status/<id> */
     PAG_TOPIC_GONE,    /* /will/<id>, /will/<id>/will: offline, whatever the payload */
+    PAG_TOPIC_TASMOTA, /* whatever a Tasmota publishes */
     PAG_TOPIC_COMMAND, /* /command/<id>/…: ours; what is retained there does harm */
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "server/api/mqtt/tasmota.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
 #include "server/api/secureesp/config.h"
@@ -116,6 +117,46 @@ static bool merge(struct pag_rest *r, json_t *patch, bool device, struct change 
     return ok;
 }
 
+/* null takes a setting back. */
+static bool merge_tasmota(struct pag_rest *r, json_t *patch, bool device, struct change *c)
+{
+    struct pag_tasmota_settings checked;
+    struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
+    const char *bad = NULL;
+    if (device) {
+        pag_rest_problem(r, PAG_PROBLEM_CONFLICT, "A Tasmota has no settings of its own here.");
+        return false;
+    }
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_t *stored = pag_secureesp_config_load(c->to.config);
+    json_object_foreach(patch, name, value)
+    {
+        if (strcmp(name, "fulltopic") != 0 && strcmp(name, "otaurl") != 0) {
+            bad = pag_arena_printf(r->req->arena, "/settings/%s", name);
+            pag_problem_add(&problem, bad, "unknown-field", "is no setting: fulltopic, otaurl");
+        } else if (json_is_null(value)) {
+            (void)json_object_del(stored, name);
+        } else {
+            (void)json_object_set(stored, name, value);
+        }
+    }
+    c->to.config = pag_json_dump(r->req->arena, stored);
+    if (bad == NULL && pag_tasmota_settings_read(c->to.config, &checked, &bad) != PAG_OK) {
+        bool topic = bad != NULL && strcmp(bad, "fulltopic") == 0;
+        pag_problem_add(
+            &problem, topic ? "/settings/fulltopic" : "/settings/otaurl", "invalid-field",
+            topic ? "must have %prefix% and %topic% once each as whole levels and end with /"
+                  : "must begin with http:// or https://, have at most 199 characters, and of % only "
+                    "%d and %04d");
+        bad = "";
+    }
+    if (bad != NULL) {
+        pag_problem_reply(r->req, &problem);
+    }
+    return bad == NULL;
+}
+
 static void patch(struct pag_rest *r, bool device)
 {
     json_t *dialect = NULL;
@@ -128,13 +169,14 @@ static void patch(struct pag_rest *r, bool device)
     if (c == NULL || !pag_rest_fields(r, fields, device ? 1 : 2) || !read_stored(r, device, &c->to)) {
         return;
     }
-    if (dialect != NULL &&
-        !pag_span_eq_str(pag_field_text(dialect), pag_dialect_word(PAG_DIALECT_SECUREESP))) {
-        pag_rest_problem(r, PAG_PROBLEM_INVALID_FIELD, "The only dialect is secureesp8266.");
+    enum pag_dialect want = dialect != NULL ? pag_dialect_by_word(pag_field_text(dialect)) : c->to.dialect;
+    if (dialect != NULL && want == PAG_DIALECT_NONE) {
+        pag_rest_problem(r, PAG_PROBLEM_INVALID_FIELD, "The dialects are secureesp8266 and tasmota.");
         return;
     }
-    if (dialect != NULL) {
-        c->to.dialect = PAG_DIALECT_SECUREESP;
+    if (want != c->to.dialect) { /* settings of one mean nothing to the other */
+        c->to.config = (struct pag_span){ NULL, 0 };
+        c->to.dialect = want;
     }
     if (c->to.dialect == PAG_DIALECT_NONE) {
         pag_rest_problem(r, PAG_PROBLEM_CONFLICT,
@@ -142,7 +184,8 @@ static void patch(struct pag_rest *r, bool device)
                          "\"secureesp8266\"}.");
         return;
     }
-    if (!merge(r, settings, device, c)) {
+    if (!(want == PAG_DIALECT_TASMOTA ? merge_tasmota(r, settings, device, c)
+                                      : merge(r, settings, device, c))) {
         return;
     }
     c->in = (struct pag_dialect_in){ .product = device ? NULL : r->text,

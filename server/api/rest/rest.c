@@ -517,6 +517,7 @@ enum pag_err pag_api_console_listener(struct pag_api *api, struct pag_http_confi
         add(api->rest, api, pag_rest_server_routes, pag_rest_server_route_n);
         add(api->rest, api, pag_rest_product_routes, pag_rest_product_route_n);
         add(api->rest, api, pag_rest_mount_routes, pag_rest_mount_route_n);
+        add(api->rest, api, pag_rest_broker_routes, pag_rest_broker_route_n);
         add(api->rest, api, pag_rest_release_routes, pag_rest_release_route_n);
         add(api->rest, api, pag_rest_signature_routes, pag_rest_signature_route_n);
         add(api->rest, api, pag_rest_device_routes, pag_rest_device_route_n);

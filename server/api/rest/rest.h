@@ -93,6 +93,8 @@ void pag_rest_refuse(struct pag_rest *r, enum pag_err err);
 extern const struct pag_rest_route pag_rest_server_routes[];
 extern const struct pag_rest_route pag_rest_product_routes[];
 extern const struct pag_rest_route pag_rest_mount_routes[];
+extern const struct pag_rest_route pag_rest_broker_routes[];
+extern const size_t pag_rest_broker_route_n;
 extern const struct pag_rest_route pag_rest_release_routes[];
 extern const struct pag_rest_route pag_rest_signature_routes[];
 extern const size_t pag_rest_signature_route_n;

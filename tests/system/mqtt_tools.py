@@ -1,0 +1,54 @@
+"""mosquitto's own programs against the listeners with passwords of a running server."""
+
+import pathlib
+import subprocess
+import time
+
+
+class Clients:
+    def __init__(self, server, port="mqtt_plain"):
+        self.server, self.port, self.children = server, port, []
+
+    def arguments(self, user, password, client_id="any", port=None):
+        port = port or self.port
+        tls = [] if port == "mqtt_plain" else ["--cafile", str(self.server.data / "ca" / "root.pem")]
+        who = ["-u", user, "-P", password] if user else []
+        return ["-h", "localhost", "-p", str(self.server.ports[port]), "-i", client_id, *tls, *who]
+
+    def publish(self, account, topic, text, *more, client_id="any", port=None):
+        return subprocess.run(["mosquitto_pub", *self.arguments(*account, client_id, port), "-t", topic, "-m", text, "-q", "1", *more],
+                              capture_output=True, text=True, timeout=20, check=False)
+
+    def subscribe(self, account, *filters, more=(), client_id="any", port=None):
+        out = open(self.server.folder / f"sub-{time.monotonic_ns()}", "w+b")
+        topics = [word for one in filters for word in ("-t", one)]
+        child = subprocess.Popen(["stdbuf", "-oL", "mosquitto_sub", *self.arguments(*account, client_id, port), "-v", "-q", "1",
+                                  *topics, *more], stdout=out, stderr=subprocess.STDOUT)
+        child.seen = lambda: pathlib.Path(out.name).read_text(errors="replace")
+        self.children.append(child)
+        return child
+
+    def as_server(self, *filters, seconds=2, more=()):
+        """What the server's own identity receives: retained messages, and what comes within that time."""
+        tls = self.server.data / "tls"
+        got = subprocess.run(["mosquitto_sub", "-h", "localhost", "-p", str(self.server.ports["mqtt"]), "-i", "x", "-v",
+                              "--cafile", str(self.server.data / "ca" / "root.pem"), "--cert", str(tls / "svc.pem"),
+                              "--key", str(tls / "svc.key"), "-W", str(seconds),
+                              *[w for f in filters for w in ("-t", f)], *more],
+                             capture_output=True, text=True, timeout=30, check=False)
+        return got.stdout
+
+    def end(self):
+        for child in self.children:
+            child.kill()
+            child.wait()
+        self.children.clear()
+
+
+def wait(check, seconds=10, what="it happens"):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
