@@ -166,11 +166,28 @@ static struct curl_slist *headers_of(struct pag_cli *cli, const struct pag_call 
     add_header(cli, &list, "Repr-Digest", call->digest);
     add_header(cli, &list, "Idempotency-Key", key);
     add_header(cli, &list, "X-Request-Id", pag_opt(cli, "request-id"));
-    if (!call->no_token && !call->probe && cli->set.token != NULL) {
+    if (!call->no_token && !call->probe && call->peer == NULL && cli->set.token != NULL) {
         add_header(cli, &list, "Authorization", pag_cli_text(cli, "Bearer %s", cli->set.token));
     }
     struct curl_slist *more = curl_slist_append(list, "Expect:");
     return more != NULL ? more : list;
+}
+
+static void set_blob(CURL *curl, CURLoption option, struct pag_span s)
+{
+    struct curl_blob blob = { (void *)(uintptr_t)s.p, s.n, CURL_BLOB_COPY };
+    if (s.n > 0) {
+        (void)curl_easy_setopt(curl, option, &blob);
+    }
+}
+
+static void set_peer(CURL *curl, const struct pag_peer *peer)
+{
+    (void)curl_easy_setopt(curl, CURLOPT_CAINFO, NULL);
+    (void)curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+    set_blob(curl, CURLOPT_CAINFO_BLOB, peer->ca);
+    set_blob(curl, CURLOPT_SSLCERT_BLOB, peer->cert);
+    set_blob(curl, CURLOPT_SSLKEY_BLOB, peer->key);
 }
 
 static void set_tls(CURL *curl, struct pag_cli *cli, const struct pag_call *call)
@@ -178,7 +195,9 @@ static void set_tls(CURL *curl, struct pag_cli *cli, const struct pag_call *call
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https,http");
     (void)curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     (void)curl_easy_setopt(curl, CURLOPT_CERTINFO, 1L);
-    if (cli->set.ca != NULL) {
+    if (call->peer != NULL) {
+        set_peer(curl, call->peer);
+    } else if (cli->set.ca != NULL) {
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO, cli->set.ca);
         (void)curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
     }
@@ -244,6 +263,9 @@ static int exit_of_curl(CURL *curl, CURLcode rc)
 
 static const char *url_of(struct pag_cli *cli, const struct pag_call *call)
 {
+    if (call->peer != NULL) {
+        return pag_cli_text(cli, "%s%s", call->peer->base, call->path);
+    }
     return pag_cli_text(cli, "%s%s%s", cli->set.server, call->root ? "" : "/api/v1", call->path);
 }
 
@@ -412,7 +434,7 @@ static int ready(struct pag_cli *cli, const struct pag_call *call)
     if (rc == PAG_EXIT_OK) {
         rc = pag_conf_need_server(cli);
     }
-    if (rc == PAG_EXIT_OK && !call->no_token && !call->probe) {
+    if (rc == PAG_EXIT_OK && !call->no_token && !call->probe && call->peer == NULL) {
         rc = pag_conf_token(cli);
     }
     if (rc == PAG_EXIT_OK && cli->curl == NULL) {

@@ -3,6 +3,14 @@
 
 #include "cli/cli.h"
 
+/* Another server than the console: the address for devices, spoken to as one of them. */
+struct pag_peer {
+    const char *base;     /* "https://host:port" */
+    struct pag_span ca;   /* PEM: the only authority that it is checked against */
+    struct pag_span cert; /* PEM of the client, n 0: none */
+    struct pag_span key;  /* PEM, with cert */
+};
+
 struct pag_call {
     const char *method;
     const char *path;     /* "/devices" below /api/v1, or "/healthz" with root set; with query */
@@ -18,6 +26,7 @@ struct pag_call {
     bool once;   /* no retries */
     /* Only for looking at certificates before anything is trusted: nothing secret is sent. */
     bool probe;
+    const struct pag_peer *peer; /* path is from its root, and no token is sent; NULL: the console */
 };
 
 struct pag_answer {

@@ -1,3 +1,5 @@
+#include "cli/enroll.h"
+
 #include <string.h>
 
 #include "cli/client.h"
@@ -17,8 +19,7 @@ static const struct pag_column columns[] = {
     { NULL, NULL, PAG_CELL_TEXT },
 };
 
-/* --mac as twelve lower-case digits; *mac is NULL when it is not given. */
-static int given_mac(struct pag_cli *cli, const char **mac)
+int pag_enroll_mac(struct pag_cli *cli, const char **mac)
 {
     const char *text = pag_opt(cli, "mac");
     char *digits = pag_cli_alloc(cli, 13);
@@ -34,37 +35,41 @@ static int given_mac(struct pag_cli *cli, const char **mac)
     return PAG_EXIT_OK;
 }
 
-static int make_code(struct pag_cli *cli, json_t **reply)
+int pag_enroll_code(struct pag_cli *cli, const struct pag_enroll_for *who, json_t **reply)
 {
     uint64_t uses = 0;
     uint64_t ttl_s = 0;
-    const char *product = pag_conf_default(cli, "product");
-    const char *mac = NULL;
-    if (product == NULL) {
-        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
-    }
-    int rc = given_mac(cli, &mac);
-    if (rc == PAG_EXIT_OK) {
-        rc = pag_opt_number(cli, "uses", 1, &uses);
-    }
+    int rc = pag_opt_number(cli, "uses", 1, &uses);
     if (rc == PAG_EXIT_OK) {
         rc = pag_opt_seconds(cli, "ttl", 7ULL * 86400, &ttl_s);
     }
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    json_t *body = pag_cli_keep(cli, json_pack("{s:s, s:I, s:I}", "product", product, "uses",
+    json_t *body = pag_cli_keep(cli, json_pack("{s:s, s:I, s:I}", "product", who->product, "uses",
                                                (json_int_t)uses, "ttl_s", (json_int_t)ttl_s));
-    if (mac != NULL) {
-        (void)json_object_set_new(body, "mac", json_string(mac));
+    if (who->mac != NULL) {
+        (void)json_object_set_new(body, "mac", json_string(who->mac));
     }
     return pag_client_send(cli, "POST", "/enrollment/codes", body, reply);
 }
 
+/* --product and --mac. */
+static int given_device(struct pag_cli *cli, struct pag_enroll_for *who)
+{
+    who->product = pag_conf_default(cli, "product");
+    if (who->product == NULL) {
+        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
+    }
+    return pag_enroll_mac(cli, &who->mac);
+}
+
 int pag_cmd_code_create(struct pag_cli *cli)
 {
+    struct pag_enroll_for who;
     json_t *reply = NULL;
-    int rc = make_code(cli, &reply);
+    int rc = given_device(cli, &who);
+    rc = rc == PAG_EXIT_OK ? pag_enroll_code(cli, &who, &reply) : rc;
     if (rc != PAG_EXIT_OK || pag_out_json(cli, reply)) {
         return rc;
     }
@@ -120,8 +125,8 @@ static int device_port(struct pag_cli *cli, uint32_t *port)
                                             "the server names no port for devices");
 }
 
-/* "host", "host:8444", "[::1]:8444" -> server and port lines. */
-static int server_lines(struct pag_cli *cli, const char **text)
+/* "host", "host:8444", "[::1]:8444". */
+int pag_enroll_server(struct pag_cli *cli, const char **name, uint32_t *at)
 {
     const char *given = pag_opt(cli, "device-server");
     const char *host = given != NULL ? given : host_of(cli, cli->set.server);
@@ -133,13 +138,21 @@ static int server_lines(struct pag_cli *cli, const char **text)
                             "\"%s\" is no address", host);
     }
     int rc = port == 0 ? device_port(cli, &port) : PAG_EXIT_OK;
-    if (rc != PAG_EXIT_OK) {
-        return rc;
-    }
     bool bracket = host[0] == '[';
-    *text = pag_cli_text(cli, "%sserver=%.*s\nport=%u\n", *text, (int)(bracket ? n - 2 : n),
-                         host + (bracket ? 1 : 0), (unsigned)port);
-    return PAG_EXIT_OK;
+    *name = pag_cli_text(cli, "%.*s", (int)(bracket ? n - 2 : n), host + (bracket ? 1 : 0));
+    *at = port;
+    return rc;
+}
+
+static int server_lines(struct pag_cli *cli, const char **text)
+{
+    const char *host = NULL;
+    uint32_t port = 0;
+    int rc = pag_enroll_server(cli, &host, &port);
+    if (rc == PAG_EXIT_OK) {
+        *text = pag_cli_text(cli, "%sserver=%s\nport=%u\n", *text, host, (unsigned)port);
+    }
+    return rc;
 }
 
 static int hardware_line(struct pag_cli *cli, const json_t *product, const char **text)
@@ -179,25 +192,22 @@ static int trust_lines(struct pag_cli *cli, const json_t *product, const char **
 }
 
 /* A text for one device names it; one for several can't. */
-static int mac_line(struct pag_cli *cli, const char **text)
+static void mac_line(struct pag_cli *cli, const char *mac, const char **text)
 {
-    const char *mac = NULL;
-    int rc = given_mac(cli, &mac);
     if (mac != NULL) {
         *text = pag_cli_text(cli, "%smac=%s\n", *text, mac);
     } else {
         *text = pag_cli_text(cli, "%s# mac= and the device's own MAC: needed, unless its firmware knows it\n",
                              *text);
     }
-    return rc;
 }
 
-static int claim_line(struct pag_cli *cli, const char **text)
+static int claim_line(struct pag_cli *cli, const struct pag_enroll_for *who, const char **text)
 {
     const char *code = pag_opt(cli, "code");
     json_t *reply = NULL;
     if (code == NULL) {
-        int rc = make_code(cli, &reply);
+        int rc = pag_enroll_code(cli, who, &reply);
         if (rc != PAG_EXIT_OK) {
             return rc;
         }
@@ -207,31 +217,36 @@ static int claim_line(struct pag_cli *cli, const char **text)
     return PAG_EXIT_OK;
 }
 
-static int ca_block(struct pag_cli *cli, const char **text)
+int pag_enroll_root(struct pag_cli *cli, struct pag_span *pem)
 {
     struct pag_answer a;
     struct pag_call call = { .method = "GET", .path = "/ca/root.pem", .no_token = true };
     int rc = pag_client_call(cli, &call, &a);
+    *pem = a.body;
+    return rc;
+}
+
+static int ca_block(struct pag_cli *cli, const char **text)
+{
+    struct pag_span pem;
+    int rc = pag_enroll_root(cli, &pem);
     if (rc == PAG_EXIT_OK) {
-        *text = pag_cli_text(cli, "%s%.*s", *text, (int)a.body.n, (const char *)a.body.p);
+        *text = pag_cli_text(cli, "%s%.*s", *text, (int)pem.n, (const char *)pem.p);
     }
     return rc;
 }
 
-int pag_cmd_device_config(struct pag_cli *cli)
+int pag_enroll_text(struct pag_cli *cli, const struct pag_enroll_for *who, const char **out)
 {
     json_t *product = NULL;
-    const char *name = pag_conf_default(cli, "product");
-    if (name == NULL) {
-        return pag_cli_fail(cli, PAG_EXIT_USAGE, "pagurus product list shows them", "--product is missing");
-    }
-    int rc = pag_find_product(cli, name, &product);
+    int rc = pag_find_product(cli, who->product, &product);
     uint8_t id[PAG_PRODUCT_ID_BYTES];
     rc = rc == PAG_EXIT_OK ? pag_find_product_id(cli, product, id) : rc;
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    const char *text = pag_cli_text(cli, "# %s; the claim makes this file a secret until it is used\n", name);
+    const char *text =
+        pag_cli_text(cli, "# %s; the claim makes this file a secret until it is used\n", who->product);
     rc = server_lines(cli, &text);
     if (rc == PAG_EXIT_OK) {
         text = pag_cli_text(cli, "%sproduct=%s\nchip=%s\n", text,
@@ -239,21 +254,29 @@ int pag_cmd_device_config(struct pag_cli *cli)
         rc = hardware_line(cli, product, &text);
     }
     if (rc == PAG_EXIT_OK) {
-        rc = mac_line(cli, &text);
-    }
-    if (rc == PAG_EXIT_OK) {
+        mac_line(cli, who->mac, &text);
         rc = trust_lines(cli, product, &text);
     }
     if (rc == PAG_EXIT_OK) {
         rc = ca_block(cli, &text);
     }
     if (rc == PAG_EXIT_OK) {
-        rc = claim_line(cli, &text);
+        rc = claim_line(cli, who, &text);
     }
+    *out = text;
+    return rc;
+}
+
+int pag_cmd_device_config(struct pag_cli *cli)
+{
+    struct pag_enroll_for who;
+    const char *text = NULL;
+    int rc = given_device(cli, &who);
+    rc = rc == PAG_EXIT_OK ? pag_enroll_text(cli, &who, &text) : rc;
     if (rc == PAG_EXIT_OK) {
         rc = pag_cmd_output_secret(cli, pag_span_str(text));
     }
-    if (rc == PAG_EXIT_OK && pag_opt(cli, "mac") == NULL) {
+    if (rc == PAG_EXIT_OK && who.mac == NULL) {
         pag_cli_say(cli, "add a line mac= for each device, or give --mac: without one it cannot enrol\n");
     }
     return rc;
