@@ -277,15 +277,15 @@ bool pag_image_holds_number(struct pag_span payload, struct pag_span number, siz
     }
     uint8_t first = number.p[0];
     uint8_t last = number.p[number.n - 1];
-    for (size_t i = 0; i <= payload.n - number.n; i++) {
+    size_t i = 0;
+    bool found = false;
+    for (; i <= payload.n - number.n && !found; i++) {
         uint8_t c = payload.p[i];
-        if ((c == first && memcmp(payload.p + i, number.p, number.n) == 0) ||
-            (c == last && reversed_at(payload.p + i, number))) {
-            if (at != NULL) {
-                *at = i;
-            }
-            return true;
-        }
+        found = (c == first && memcmp(payload.p + i, number.p, number.n) == 0) ||
+                (c == last && reversed_at(payload.p + i, number));
     }
-    return false;
+    if (found && at != NULL) {
+        *at = i - 1;
+    }
+    return found;
 }

@@ -80,16 +80,14 @@ enum pag_err pag_image_check_trailer(struct pag_op *op, struct pag_image_check *
     uint8_t digest[PAG_SHA256_BYTES];
     pag_sha256_of(op->call->thread->app->config.crypto, payload, digest);
     image->trailer = true;
-    for (size_t i = 0; i < c->known_n; i++) {
-        const struct pag_verify_key *k = &c->known[i];
-        for (int form = PAG_SIGNATURE_STANDARD; form <= PAG_SIGNATURE_LEGACY; form++) {
-            if (is_rsa_of(k, signature.n) &&
-                pag_signing_check(k->spki, (enum pag_signature_form)form, digest, signature) == PAG_OK) {
-                image->has_signed_by = true;
-                memcpy(image->signed_by, k->id, sizeof image->signed_by);
-                image->trailer_legacy = form == PAG_SIGNATURE_LEGACY;
-                return PAG_OK;
-            }
+    for (size_t i = 0; i < 2 * c->known_n; i++) {
+        const struct pag_verify_key *k = &c->known[i / 2];
+        enum pag_signature_form form = i % 2 == 0 ? PAG_SIGNATURE_STANDARD : PAG_SIGNATURE_LEGACY;
+        if (is_rsa_of(k, signature.n) && pag_signing_check(k->spki, form, digest, signature) == PAG_OK) {
+            image->has_signed_by = true;
+            memcpy(image->signed_by, k->id, sizeof image->signed_by);
+            image->trailer_legacy = form == PAG_SIGNATURE_LEGACY;
+            return PAG_OK;
         }
     }
     return registered_of(c) > 0 ? refuse_trailer(op, c, signature.n) : PAG_OK;
@@ -100,7 +98,10 @@ enum pag_err pag_image_check_keys(struct pag_op *op, struct pag_image_check *c, 
 {
     struct pag_fail why = { 0 };
     pag_image_keys_find(op->call->thread->app->config.crypto, plain, c->found);
-    enum pag_err err = pag_image_keys_choose(plain, c->found, c->known, c->known_n, &c->said, image, &why);
+    const struct pag_key_search search = {
+        .payload = plain, .found = c->found, .known = c->known, .known_n = c->known_n, .said = c->said
+    };
+    enum pag_err err = pag_image_keys_choose(&search, image, &why);
     c->text = why.what;
     return err;
 }

@@ -97,8 +97,8 @@ static enum pag_err read_firmware(struct pag_op *op, struct upload *u, struct pa
 {
     const struct pag_crypto *crypto = op->call->thread->app->config.crypto;
     struct pag_image found;
-    struct pag_span payload;
-    struct pag_span signature;
+    struct pag_span payload = file;
+    struct pag_span signature = { NULL, 0 };
     struct pag_span inside = file;
     enum pag_err err = pag_image_read(crypto, file, &found, &u->why);
     u->image.gzip = err == PAG_OK && found.gzip;

@@ -179,9 +179,11 @@ static void begin(struct pag_op *op)
 static void start(struct pag_call *call, const struct pag_publish_in *in, struct pag_release_view *out,
                   bool is_publish)
 {
-    struct change *c = pag_arena_alloc(call->arena, sizeof *c);
-    struct pag_op *op = pag_op_new(call, c != NULL ? in : NULL, out);
-    if (op != NULL) {
+    struct pag_op *op = pag_op_new(call, in, out);
+    struct change *c = op != NULL ? pag_arena_alloc(call->arena, sizeof *c) : NULL;
+    if (op != NULL && c == NULL) {
+        call->done(call, PAG_E_NO_MEMORY);
+    } else if (op != NULL) {
         c->publish = is_publish;
         op->data = c;
         begin(op);

@@ -150,24 +150,30 @@ enum pag_err pag_app_blob_signature(struct pag_call *call, const char *device,
 
 /* ---- before publishing ---- */
 
+static enum pag_err gate_image(struct pag_call *call, struct pag_db *db, const struct pag_release *r,
+                               const struct pag_release_image *image, struct pag_gate *gate)
+{
+    struct pag_verify_key *known = NULL;
+    struct pag_detached *list = NULL;
+    size_t known_n = 0;
+    size_t n = 0;
+    enum pag_err err = pag_verify_keys(db, call->arena, r->product, &known, &known_n);
+    err = err == PAG_OK ? pag_detached_list(db, call->arena, image->id, &list, &n) : err;
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        if (signer_of(known, known_n, image->sha256, list[i].signature) == NULL) {
+            pag_release_gate_signature(image, gate);
+        }
+    }
+    return err;
+}
+
 enum pag_err pag_signatures_gate(struct pag_call *call, struct pag_db *db, const struct pag_release *r,
                                  struct pag_gate *gate)
 {
-    struct pag_verify_key *known = NULL;
-    size_t known_n = 0;
     enum pag_err err = PAG_OK;
     for (size_t i = 0; err == PAG_OK && i < r->image_n; i++) {
-        struct pag_detached *list = NULL;
-        size_t n = 0;
-        if (r->image[i].detached_n == 0) {
-            continue;
-        }
-        err = known_n == 0 ? pag_verify_keys(db, call->arena, r->product, &known, &known_n) : PAG_OK;
-        err = err == PAG_OK ? pag_detached_list(db, call->arena, r->image[i].id, &list, &n) : err;
-        for (size_t k = 0; err == PAG_OK && k < n; k++) {
-            if (signer_of(known, known_n, r->image[i].sha256, list[k].signature) == NULL) {
-                pag_release_gate_signature(&r->image[i], gate);
-            }
+        if (r->image[i].detached_n > 0) {
+            err = gate_image(call, db, r, &r->image[i], gate);
         }
     }
     return err;

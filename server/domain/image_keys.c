@@ -30,12 +30,11 @@ static bool is_found(const struct pag_found_keys *found, const uint8_t id[PAG_KE
     return false;
 }
 
-static bool is_inside(struct pag_span payload, const struct pag_found_keys *found,
-                      const struct pag_verify_key *k)
+static bool is_inside(const struct pag_key_search *s, const struct pag_verify_key *k)
 {
     struct pag_span number;
-    return is_found(found, k->id) ||
-           (pag_spki_number(k->spki, &number) == PAG_OK && pag_image_holds_number(payload, number, NULL));
+    return is_found(s->found, k->id) ||
+           (pag_spki_number(k->spki, &number) == PAG_OK && pag_image_holds_number(s->payload, number, NULL));
 }
 
 static void take(struct pag_release_image *image, const uint8_t id[PAG_KEY_ID_BYTES])
@@ -49,14 +48,13 @@ struct inside {
     const uint8_t *last;
 };
 
-static struct inside known_inside(struct pag_span payload, const struct pag_found_keys *found,
-                                  const struct pag_verify_key *known, size_t known_n, bool registered)
+static struct inside known_inside(const struct pag_key_search *s, bool registered)
 {
     struct inside in = { 0, NULL };
-    for (size_t i = 0; i < known_n; i++) {
-        if (known[i].registered == registered && is_inside(payload, found, &known[i])) {
+    for (size_t i = 0; i < s->known_n; i++) {
+        if (s->known[i].registered == registered && is_inside(s, &s->known[i])) {
             in.n++;
-            in.last = known[i].id;
+            in.last = s->known[i].id;
         }
     }
     return in;
@@ -75,33 +73,29 @@ static struct inside unknown_inside(const struct pag_found_keys *found)
     return in;
 }
 
-static enum pag_err take_said(struct pag_span payload, const struct pag_found_keys *found,
-                              const struct pag_verify_key *known, size_t known_n,
-                              const struct pag_key_choice *said, struct pag_release_image *image,
+static enum pag_err take_said(const struct pag_key_search *s, struct pag_release_image *image,
                               struct pag_fail *why)
 {
-    bool inside = is_found(found, said->id);
-    for (size_t i = 0; i < known_n && !inside; i++) {
-        inside = memcmp(known[i].id, said->id, sizeof said->id) == 0 && is_inside(payload, found, &known[i]);
+    bool inside = is_found(s->found, s->said.id);
+    for (size_t i = 0; i < s->known_n && !inside; i++) {
+        inside = memcmp(s->known[i].id, s->said.id, sizeof s->said.id) == 0 && is_inside(s, &s->known[i]);
     }
     if (!inside) {
         return pag_fail_set(why, PAG_E_NOT_FOUND, "The image does not hold the key that verify_key names.",
                             0);
     }
-    take(image, said->id);
+    take(image, s->said.id);
     return PAG_OK;
 }
 
-enum pag_err pag_image_keys_choose(struct pag_span payload, const struct pag_found_keys *found,
-                                   const struct pag_verify_key *known, size_t known_n,
-                                   const struct pag_key_choice *said, struct pag_release_image *image,
+enum pag_err pag_image_keys_choose(const struct pag_key_search *s, struct pag_release_image *image,
                                    struct pag_fail *why)
 {
     image->has_embedded_key = false;
-    if (said->known) {
-        return said->none ? PAG_OK : take_said(payload, found, known, known_n, said, image, why);
+    if (s->said.known) {
+        return s->said.none ? PAG_OK : take_said(s, image, why);
     }
-    struct inside in = known_inside(payload, found, known, known_n, true);
+    struct inside in = known_inside(s, true);
     if (in.n > 1) {
         return pag_fail_set(why, PAG_E_CONFLICT,
                             "The image holds several signing keys of the product; say with verify_key which "
@@ -109,10 +103,10 @@ enum pag_err pag_image_keys_choose(struct pag_span payload, const struct pag_fou
                             in.n);
     }
     if (in.n == 0) {
-        in = known_inside(payload, found, known, known_n, false);
+        in = known_inside(s, false);
     }
     if (in.n == 0) {
-        in = unknown_inside(found);
+        in = unknown_inside(s->found);
     }
     if (in.n == 1) {
         take(image, in.last);

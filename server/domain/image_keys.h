@@ -44,15 +44,22 @@ struct pag_key_choice {
     uint8_t id[PAG_KEY_ID_BYTES]; /* else this key */
 };
 
+/* An unpacked image, what was found in it, and what is known. */
+struct pag_key_search {
+    struct pag_span payload;
+    const struct pag_found_keys *found;
+    const struct pag_verify_key *known;
+    size_t known_n;
+    struct pag_key_choice said;
+};
+
 /*
  * The key with which the image checks its successor, into image->embedded_key: what was said; else the only
  * registered key that is inside, in whatever form; else the only one that an earlier image of the product
  * has; else the only RSA key in PEM. None: PAG_OK with has_embedded_key false. PAG_E_CONFLICT: several
  * registered ones; PAG_E_NOT_FOUND: the one that was said is not inside. why: a sentence for people.
  */
-enum pag_err pag_image_keys_choose(struct pag_span payload, const struct pag_found_keys *found,
-                                   const struct pag_verify_key *known, size_t known_n,
-                                   const struct pag_key_choice *said, struct pag_release_image *image,
+enum pag_err pag_image_keys_choose(const struct pag_key_search *s, struct pag_release_image *image,
                                    struct pag_fail *why);
 
 #endif

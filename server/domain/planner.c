@@ -143,12 +143,12 @@ static size_t find_forms(const struct judge *j, uint32_t form[PAG_RELEASE_IMAGES
     const struct pag_release *r = j->candidate->release;
     bool firmware = strcmp(j->in->slot, "firmware") == 0;
     size_t n = 0;
-    for (int named = 1; named >= 0; named--) {
-        for (uint32_t i = 0; i < r->image_n && n < PAG_RELEASE_IMAGES_MAX; i++) {
-            if (is_wanted(j, &r->image[i], firmware) &&
-                (strcmp(r->image[i].name, j->in->slot) == 0) == (named == 1)) {
-                form[n++] = i;
-            }
+    const uint32_t all = r->image_n;
+    for (uint32_t k = 0; k < 2 * all && n < PAG_RELEASE_IMAGES_MAX; k++) {
+        uint32_t i = k < all ? k : k - all;
+        bool named = strcmp(r->image[i].name, j->in->slot) == 0;
+        if (is_wanted(j, &r->image[i], firmware) && named == (k < all)) {
+            form[n++] = i;
         }
     }
     return n;
@@ -625,8 +625,9 @@ static const char *template_of(const struct pag_plan *plan)
     if (plan->bridge != NULL) {
         return "%v needs %b first, which brings signing key %n; %b is withdrawn.";
     }
-    const struct pag_release_image *image = &plan->release->release->image[plan->image];
-    if (!image->has_signed_by) {
+    const struct pag_release_image *image =
+        plan->release != NULL ? &plan->release->release->image[plan->image] : NULL;
+    if (image != NULL && !image->has_signed_by) {
         return image->trailer
                    ? "%v is signed with a key that this server does not know; the running image checks with "
                      "signing key %h."
