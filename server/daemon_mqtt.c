@@ -294,8 +294,10 @@ int pag_daemon_mqtt_up(struct pag_daemon *d)
         pag_app_thread_new(d->app, d->loop, &d->loop_thread, NULL) != PAG_OK) {
         return pag_say_error(PAG_EXIT_FAILED, NULL, "no memory");
     }
-    pag_app_presence_unknown(d->loop_thread); /* of the run before; before anybody subscribes */
     int code = d->config.mqtt.mode == PAG_MQTT_MANAGED ? broker_up(d) : pag_daemon_keep_first(d);
+    if (code == 0) {
+        pag_app_presence_unknown(d->loop_thread); /* of the run before; before we subscribe */
+    }
     if (code == 0 && d->config.mqtt.mode != PAG_MQTT_OFF) {
         code = client_up(d);
     }
