@@ -57,7 +57,7 @@ static enum pag_err net_open(void *ctx, const char *host, uint16_t port, const s
     if (i == PAG_SIM_CONNS_MAX) {
         return PAG_E_NO_MEMORY;
     }
-    const enum pag_err err = pag_sim_net_open(&d->world->net, host, port, trust, &d->conn[i]);
+    const enum pag_err err = pag_sim_net_open(&d->world->net, host, port, trust, &d->shape, &d->conn[i]);
     (void)snprintf(d->last_where, sizeof(d->last_where), "%s:%u", host, (unsigned)port);
     (void)snprintf(d->last_why, sizeof(d->last_why), "%s", err == PAG_OK ? "" : d->world->net.why);
     if (err == PAG_OK) {

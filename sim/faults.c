@@ -3,12 +3,12 @@
 #include "core/bytes.h"
 #include "sim/options.h"
 
-_Static_assert(PAG_SIM_LOOP + 1 == PAG_SIM_FAULT_COUNT, "the faults of legacy devices come last");
-
 static const char *const words[PAG_SIM_FAULT_COUNT] = {
     [PAG_SIM_FAULT_NONE] = "none",       [PAG_SIM_POWER_CUT] = "power-cut", [PAG_SIM_CORRUPT] = "corrupt",
     [PAG_SIM_CRASH] = "crash",           [PAG_SIM_FOREIGN] = "foreign",     [PAG_SIM_UNTRUSTED] = "untrusted",
     [PAG_SIM_WRONG_CHIP] = "wrong-chip", [PAG_SIM_AHEAD] = "ahead",         [PAG_SIM_LOOP] = "loop",
+    [PAG_SIM_CLOCK] = "clock",           [PAG_SIM_FULL] = "full",           [PAG_SIM_LINK_LOSS] = "link-loss",
+    [PAG_SIM_EBOOT_CUT] = "eboot-cut",
 };
 
 const char *pag_sim_fault_word(enum pag_sim_fault fault)
@@ -43,7 +43,7 @@ static enum pag_err parse_one(struct pag_span item, uint32_t natives, uint32_t l
     for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_FAULT_COUNT; f++) {
         if (pag_span_eq_str(pag_span_of(item.p, eq), words[f])) {
             return parse_count(pag_span_of(item.p + eq + 1, item.n - eq - 1),
-                               f == PAG_SIM_LOOP ? legacy : natives, &fault[f]);
+                               f >= PAG_SIM_LOOP ? legacy : natives, &fault[f]);
         }
     }
     return PAG_E_NOT_FOUND;
@@ -65,14 +65,15 @@ enum pag_err pag_sim_faults_parse(const char *text, uint32_t natives, uint32_t l
     for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_LOOP; f++) {
         sum += fault[f];
     }
-    return sum <= natives && fault[PAG_SIM_LOOP] <= legacy ? PAG_OK : PAG_E_RANGE;
+    uint64_t clients = 0;
+    for (int f = PAG_SIM_LOOP; f < PAG_SIM_FAULT_COUNT; f++) {
+        clients += fault[f];
+    }
+    return sum <= natives && clients <= legacy ? PAG_OK : PAG_E_RANGE;
 }
 
-enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], bool legacy, uint32_t i)
+enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], uint32_t i)
 {
-    if (legacy) {
-        return i < fault[PAG_SIM_LOOP] ? PAG_SIM_LOOP : PAG_SIM_FAULT_NONE;
-    }
     for (int f = PAG_SIM_FAULT_NONE + 1; f < PAG_SIM_LOOP; f++) {
         if (i < fault[f]) {
             return (enum pag_sim_fault)f;
@@ -80,4 +81,32 @@ enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], b
         i -= fault[f];
     }
     return PAG_SIM_FAULT_NONE;
+}
+
+bool pag_sim_fault_fits(enum pag_sim_fault fault, const struct pag_sim_personality *who, bool plain)
+{
+    const bool update = who->family == PAG_SIM_F_UPDATE || who->family == PAG_SIM_F_TAG;
+    switch (fault) {
+    case PAG_SIM_LOOP:
+    case PAG_SIM_FULL:
+        return update;
+    case PAG_SIM_CLOCK:
+        return !plain && !who->blind && who->family != PAG_SIM_F_WEBTOOLS;
+    case PAG_SIM_LINK_LOSS:
+        return who->family != PAG_SIM_F_NATIVE;
+    case PAG_SIM_EBOOT_CUT:
+        return !who->esp32 && who->family != PAG_SIM_F_WEBTOOLS && who->family != PAG_SIM_F_NATIVE;
+    case PAG_SIM_FAULT_NONE:
+    case PAG_SIM_POWER_CUT:
+    case PAG_SIM_CORRUPT:
+    case PAG_SIM_CRASH:
+    case PAG_SIM_FOREIGN:
+    case PAG_SIM_UNTRUSTED:
+    case PAG_SIM_WRONG_CHIP:
+    case PAG_SIM_AHEAD:
+        return who->family == PAG_SIM_F_NATIVE;
+    case PAG_SIM_FAULT_COUNT:
+        break;
+    }
+    return false;
 }

@@ -55,9 +55,11 @@ struct pag_sim_sketch {
     char version[PAG_VERSION_MAX + 1]; /* of its identity block, "" without */
     uint8_t sha256[PAG_SHA256_BYTES];
     uint8_t md5[16];
+    uint8_t app_sha256[PAG_SHA256_BYTES]; /* ESP32: the one appended to the image; else as sha256 */
+    bool esp32;
 };
-/* Reads the ESP8266 image in area the way the Arduino core finds its own size (docs/spec/image.md).
- * PAG_E_NOT_FOUND: none. PAG_E_NO_MEMORY. */
+/* Reads the ESP8266 image in area the way the Arduino core finds its own size, or an ESP32 one
+ * (docs/spec/image.md). PAG_E_NOT_FOUND: none. PAG_E_NO_MEMORY. */
 enum pag_err pag_sim_flash_sketch(struct pag_sim_flash *f, enum pag_area area, struct pag_sim_sketch *out);
 /* The same for bytes at hand. */
 enum pag_err pag_sim_sketch_of(struct pag_span image, struct pag_sim_sketch *out);

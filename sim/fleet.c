@@ -9,10 +9,10 @@
 
 static const char *const outcome_words[PAG_SIM_OUTCOME_COUNT] = {
     [PAG_SIM_WAITING] = "waiting", [PAG_SIM_CONFIRMED] = "confirmed", [PAG_SIM_REVERTED] = "reverted",
-    [PAG_SIM_REFUSED] = "refused", [PAG_SIM_DENIED] = "denied",
+    [PAG_SIM_REFUSED] = "refused", [PAG_SIM_DENIED] = "denied",       [PAG_SIM_DEAD] = "dead",
 };
 
-enum { SUMMARY_MS = 500, SETTLED_READINGS = 2, SETTLED_DENIALS = 2 };
+enum { SUMMARY_MS = 500, SETTLED_READINGS = 2, SETTLED_DENIALS = 2, SETTLED_ROUNDS = 2 };
 
 const char *pag_sim_outcome_word(enum pag_sim_outcome outcome)
 {
@@ -31,6 +31,18 @@ uint32_t pag_sim_random(struct pag_sim_world *world, uint32_t below)
 }
 
 /* ---- one device ---- */
+
+bool pag_sim_device_is_native(const struct pag_sim_device *d)
+{
+    return d->who->family == PAG_SIM_F_NATIVE;
+}
+
+void pag_sim_device_trail(struct pag_sim_device *d)
+{
+    if (d->trail_n < PAG_SIM_TRAIL_MAX) {
+        memcpy(d->trail[d->trail_n++], d->now.version, sizeof(d->now.version));
+    }
+}
 
 void pag_sim_device_reading(struct pag_sim_device *d)
 {
@@ -68,6 +80,8 @@ enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
     case PAG_SIM_FAULT_NONE:
     case PAG_SIM_POWER_CUT:
     case PAG_SIM_CORRUPT:
+    case PAG_SIM_CLOCK:
+    case PAG_SIM_LINK_LOSS:
         return PAG_SIM_CONFIRMED;
     case PAG_SIM_CRASH:
     case PAG_SIM_LOOP:
@@ -77,6 +91,9 @@ enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
     case PAG_SIM_UNTRUSTED:
     case PAG_SIM_WRONG_CHIP:
         return PAG_SIM_REFUSED;
+    case PAG_SIM_EBOOT_CUT:
+        return PAG_SIM_DEAD;
+    case PAG_SIM_FULL:
     case PAG_SIM_AHEAD: /* a server that knows its sequence does not even offer */
     case PAG_SIM_FAULT_COUNT:
         break;
@@ -90,11 +107,36 @@ bool pag_sim_device_settled(const struct pag_sim_device *d)
         return (d->outcome == PAG_SIM_WAITING || d->outcome == PAG_SIM_REFUSED) &&
                d->readings_before + d->readings_after >= SETTLED_READINGS;
     }
-    if (d->outcome != pag_sim_expected(d->fault)) {
+    if (d->fault == PAG_SIM_FULL) { /* the server knows the room, and does not offer */
+        return (d->outcome == PAG_SIM_WAITING || d->outcome == PAG_SIM_REFUSED) &&
+               d->rounds >= SETTLED_ROUNDS;
+    }
+    const char *target = d->world->options->target;
+    if (d->outcome != pag_sim_expected(d->fault) ||
+        (d->outcome == PAG_SIM_CONFIRMED && target != NULL && strcmp(d->now.version, target) != 0)) {
         return false;
     }
-    return d->outcome == PAG_SIM_DENIED ? d->denials >= SETTLED_DENIALS
-                                        : d->readings_after >= SETTLED_READINGS;
+    if (d->outcome == PAG_SIM_DENIED) {
+        return d->denials >= SETTLED_DENIALS;
+    }
+    return d->silent || d->outcome == PAG_SIM_DEAD || d->readings_after >= SETTLED_READINGS;
+}
+
+/* The image that a new device is flashed with: those for its chip in turn. */
+static const struct pag_sim_flashed *image_of(const struct pag_sim_device *d)
+{
+    const struct pag_sim_options *o = d->world->options;
+    uint32_t fitting = 0;
+    for (uint32_t i = 0; i < o->image_n; i++) {
+        fitting += o->image[i].sketch.esp32 == d->who->esp32 ? 1 : 0;
+    }
+    uint32_t left = fitting > 0 ? d->index % fitting : 0;
+    for (uint32_t i = 0; i < o->image_n; i++) {
+        if (o->image[i].sketch.esp32 == d->who->esp32 && left-- == 0) {
+            return &o->image[i];
+        }
+    }
+    return NULL; /* pag_sim_options_parse has seen to that */
 }
 
 /* What was kept, or what the factory writes. */
@@ -105,9 +147,35 @@ static enum pag_err fill_flash(struct pag_sim_world *world, struct pag_sim_devic
     if (d->saved != NULL) {
         return pag_sim_saved_flash(o->saved, d->saved, cache, &d->flash);
     }
-    return d == world->device
-               ? pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(o->image.p, o->image.n))
-               : pag_sim_flash_share(&d->flash, &world->device->flash, PAG_AREA_SLOT_A);
+    const struct pag_sim_flashed *image = image_of(d);
+    if (image == NULL) {
+        return PAG_E_CONFIG;
+    }
+    for (struct pag_sim_device *other = world->device; other < d; other++) {
+        if (image_of(other) == image) {
+            return pag_sim_flash_share(&d->flash, &other->flash, PAG_AREA_SLOT_A);
+        }
+    }
+    return pag_sim_flash_burn(&d->flash, PAG_AREA_SLOT_A, pag_span_of(image->bytes.p, image->bytes.n));
+}
+
+static void be_somebody(struct pag_sim_device *d)
+{
+    const struct pag_sim_options *o = d->world->options;
+    const uint32_t natives = o->devices - o->legacy;
+    if (o->saved != NULL) {
+        d->saved = &o->saved->device[d->index];
+        d->who = d->saved->who;
+        d->path = d->saved->path[0] != '\0' ? d->saved->path : NULL;
+        return;
+    }
+    if (d->index < natives) {
+        d->who = pag_sim_personality_find(pag_span_str("native"));
+        return;
+    }
+    const struct pag_sim_group *group = pag_sim_group_of(o, d->index - natives);
+    d->who = group->who;
+    d->path = group->path;
 }
 
 static void name_device(struct pag_sim_device *d)
@@ -115,14 +183,13 @@ static void name_device(struct pag_sim_device *d)
     const struct pag_sim_options *o = d->world->options;
     const uint32_t natives = o->devices - o->legacy;
     if (o->saved != NULL) {
-        d->saved = &o->saved->device[d->index];
         d->fault = d->saved->fault;
         (void)pag_text_copy(d->mac, sizeof(d->mac), d->saved->mac);
         (void)pag_text_copy(d->id, sizeof(d->id), d->saved->id);
         return;
     }
-    d->fault = pag_sim_fault_of(o->fault, d->kind == PAG_SIM_LEGACY,
-                                d->kind == PAG_SIM_LEGACY ? d->index - natives : d->index);
+    d->fault = pag_sim_device_is_native(d) ? pag_sim_fault_of(o->fault, d->index)
+                                           : (enum pag_sim_fault)o->client_fault[d->index - natives];
     /* Espressif's prefix; the rest is the seed's and the device's. */
     (void)snprintf(d->mac, sizeof(d->mac), "5ccf7f%06x",
                    (unsigned)((o->seed * 65536U + d->index) & 0xFFFFFF));
@@ -133,11 +200,13 @@ static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_devi
                                 struct pag_sim_sector **cache)
 {
     const struct pag_sim_options *o = world->options;
-    *d = (struct pag_sim_device){
-        .world = world, .index = index, .state = "off", .before = o->sketch, .now = o->sketch
-    };
-    d->kind = index < o->devices - o->legacy ? PAG_SIM_NATIVE : PAG_SIM_LEGACY;
+    *d = (struct pag_sim_device){ .world = world, .index = index, .state = "off" };
+    be_somebody(d);
     name_device(d);
+    const struct pag_sim_flashed *image = image_of(d);
+    if (image != NULL) { /* else it was saved */
+        d->before = d->now = image->sketch;
+    }
     const uint32_t areas[PAG_AREA_COUNT] = {
         [PAG_AREA_JOURNAL] = 2 * PAG_SIM_SECTOR, [PAG_AREA_TRUST] = 2 * PAG_SIM_SECTOR,
         [PAG_AREA_CONFIG] = 2 * PAG_SIM_SECTOR,  [PAG_AREA_SLOT_A] = o->slot_bytes,
@@ -146,7 +215,7 @@ static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_devi
     enum pag_err err = pag_sim_flash_init(&d->flash, world->pool, areas);
     err = err == PAG_OK ? fill_flash(world, d, cache) : err;
     if (err == PAG_OK) {
-        err = d->kind == PAG_SIM_NATIVE ? pag_sim_native_init(d) : pag_sim_legacy_init(d);
+        err = pag_sim_device_is_native(d) ? pag_sim_native_init(d) : pag_sim_client_init(d);
     }
     d->saved = NULL;
     return err;
@@ -155,10 +224,13 @@ static enum pag_err device_init(struct pag_sim_world *world, struct pag_sim_devi
 static void device_free(struct pag_sim_device *d)
 {
     pag_loop_timer_stop(d->world->loop, &d->timer);
-    if (d->kind == PAG_SIM_NATIVE) {
+    if (d->who == NULL) {
+        return; /* not made */
+    }
+    if (pag_sim_device_is_native(d)) {
         pag_sim_native_free(d);
     } else {
-        pag_sim_legacy_free(d);
+        pag_sim_client_free(d);
     }
     pag_sim_flash_free(&d->flash);
 }
@@ -190,6 +262,7 @@ static void summary_device(struct pag_sim_summary *s, const struct pag_sim_devic
     s->resets += d->resets;
     row_add(s->version, &s->version_n, d->now.version, 1);
     row_add(s->state, &s->state_n, d->state, 1);
+    row_add(s->who, &s->who_n, d->who->name, pag_sim_device_settled(d) ? 1 : 0);
 }
 
 void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summary *part)
@@ -214,6 +287,9 @@ void pag_sim_summary_add(struct pag_sim_summary *sum, const struct pag_sim_summa
     }
     for (uint32_t i = 0; i < part->state_n; i++) {
         row_add(sum->state, &sum->state_n, part->state[i].text, part->state[i].n);
+    }
+    for (uint32_t i = 0; i < part->who_n; i++) {
+        row_add(sum->who, &sum->who_n, part->who[i].text, part->who[i].n);
     }
 }
 

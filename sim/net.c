@@ -161,6 +161,48 @@ static enum pag_err use_identity(SSL *ssl, const struct pag_net_trust *trust)
     return ok ? PAG_OK : PAG_E_TLS;
 }
 
+/* Looks at the head of each record that comes. */
+static void on_record(int is_written, int version, int type, const void *bytes, size_t n, SSL *ssl, void *ctx)
+{
+    struct pag_sim_conn *c = ctx;
+    const uint8_t *head = bytes;
+    (void)version;
+    (void)ssl;
+    if (is_written == 0 && type == SSL3_RT_HEADER && n == SSL3_RT_HEADER_LENGTH) {
+        c->too_large = c->too_large || (uint32_t)(head[3] << 8 | head[4]) > c->record_max;
+    }
+}
+
+static bool shape_it(struct pag_sim_conn *c, const struct pag_sim_shape *shape)
+{
+    static const struct {
+        uint16_t bytes;
+        uint8_t code;
+    } fragments[] = { { 512, TLSEXT_max_fragment_length_512 },
+                      { 1024, TLSEXT_max_fragment_length_1024 },
+                      { 2048, TLSEXT_max_fragment_length_2048 },
+                      { 4096, TLSEXT_max_fragment_length_4096 } };
+    enum { OVERHEAD = 325 }; /* BearSSL's receive buffer is that much more than the largest payload */
+    bool ok = !shape->tls12 || SSL_set_max_proto_version(c->ssl, TLS1_2_VERSION) == 1;
+    for (size_t i = 0; i < sizeof(fragments) / sizeof(fragments[0]); i++) {
+        if (fragments[i].bytes == shape->mfln) {
+            ok = ok && SSL_set_tlsext_max_fragment_length(c->ssl, fragments[i].code) == 1;
+        }
+    }
+    if (shape->record_max > 0) {
+        c->record_max = shape->record_max + OVERHEAD;
+        SSL_set_msg_callback(c->ssl, on_record);
+        SSL_set_msg_callback_arg(c->ssl, c);
+    }
+    if (shape->blind) {
+        SSL_set_verify(c->ssl, SSL_VERIFY_NONE, NULL);
+    }
+    if (shape->is_1970) {
+        X509_VERIFY_PARAM_set_time(SSL_get0_param(c->ssl), 0);
+    }
+    return ok;
+}
+
 static enum pag_err prepare_tls(struct pag_sim_conn *c, const char *host, const struct pag_net_trust *trust)
 {
     SSL_CTX *ctx = context_of(c->net, trust->ca);
@@ -192,7 +234,8 @@ static void on_event(struct pag_loop *loop, struct pag_watch *w, unsigned events
 }
 
 enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_t port,
-                              const struct pag_net_trust *trust, struct pag_sim_conn **out)
+                              const struct pag_net_trust *trust, const struct pag_sim_shape *shape,
+                              struct pag_sim_conn **out)
 {
     const struct pag_sim_address *address = resolve(net, host);
     if (address == NULL) {
@@ -210,7 +253,10 @@ enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_
         free(c);
         return PAG_E_IO;
     }
-    const enum pag_err err = trust != NULL ? prepare_tls(c, host, trust) : PAG_OK;
+    enum pag_err err = trust != NULL ? prepare_tls(c, host, trust) : PAG_OK;
+    if (err == PAG_OK && c->ssl != NULL && shape != NULL && !shape_it(c, shape)) {
+        err = PAG_E_TLS;
+    }
     if (err != PAG_OK) {
         because(net, "the CA, or the device's own certificate or key, is not usable");
         pag_sim_conn_close(c, true);
@@ -280,9 +326,22 @@ static void because_of_tls(struct pag_sim_conn *c, int why, bool handshake, int 
     }
 }
 
+/* A device without the room for a record gives up. */
+static enum pag_err no_room(struct pag_sim_conn *c)
+{
+    because(c->net, "a TLS record is larger than the device's memory");
+    ERR_clear_error();
+    (void)broken(c, PAG_E_TLS);
+    c->turned_away = false;
+    return PAG_E_TLS;
+}
+
 /* What an SSL call that did not succeed means. */
 static enum pag_err tls_verdict(struct pag_sim_conn *c, int result, bool handshake)
 {
+    if (c->too_large) {
+        return no_room(c);
+    }
     const int why = SSL_get_error(c->ssl, result);
     const int saved = errno;
     if (why == SSL_ERROR_WANT_READ) {
@@ -332,7 +391,7 @@ enum pag_err pag_sim_conn_ready(struct pag_sim_conn *c)
     if (c->state == PAG_SIM_HANDSHAKE) {
         ERR_clear_error();
         const int result = SSL_do_handshake(c->ssl);
-        if (result != 1) {
+        if (result != 1 || c->too_large) {
             return tls_verdict(c, result, true);
         }
         c->net->stats.handshakes++;
@@ -366,7 +425,7 @@ enum pag_err pag_sim_conn_read(struct pag_sim_conn *c, uint8_t *out, size_t *n)
         ERR_clear_error();
         errno = 0;
         const int result = SSL_read_ex(c->ssl, out, *n, &got);
-        if (result != 1) {
+        if (result != 1 || c->too_large) {
             return tls_verdict(c, result, false);
         }
     } else {

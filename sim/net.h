@@ -41,6 +41,15 @@ struct pag_sim_net {
     char why[PAG_SIM_WHY_MAX]; /* of the last call that failed for good, in words */
 };
 
+/* What a device's TLS stack is like; all zero: as OpenSSL is. */
+struct pag_sim_shape {
+    uint16_t mfln;       /* maximum fragment length it asks for: 512 to 4096, 0: does not ask */
+    uint32_t record_max; /* payload bytes of a record that its memory holds; 0: any */
+    bool tls12;          /* knows nothing newer */
+    bool blind;          /* checks no certificate */
+    bool is_1970;        /* its clock has not been set: no certificate is valid yet */
+};
+
 void pag_sim_net_init(struct pag_sim_net *net, struct pag_loop *loop);
 void pag_sim_net_done(struct pag_sim_net *net); /* every connection must be closed before */
 
@@ -53,14 +62,17 @@ struct pag_sim_conn {
     unsigned session_slot; /* the owner's */
     bool turned_away;      /* broken before the server said a word over TLS */
     bool saw_bytes;        /* anything was read after the handshake */
+    uint32_t record_max;   /* of its shape, with what encryption adds; 0: any */
+    bool too_large;        /* a record came that its memory does not hold */
     void (*wake)(void *ctx);
     void *wake_ctx;
 };
 
-/* trust NULL: plain. wake is called out of the loop, never inside the functions below. PAG_E_IO (no address,
- * no socket), PAG_E_TLS (bad certificate or key), PAG_E_NO_MEMORY. */
+/* trust NULL: plain; shape NULL: as OpenSSL is. wake is called out of the loop, never inside the functions
+ * below. PAG_E_IO (no address, no socket), PAG_E_TLS (bad certificate or key), PAG_E_NO_MEMORY. */
 enum pag_err pag_sim_net_open(struct pag_sim_net *net, const char *host, uint16_t port,
-                              const struct pag_net_trust *trust, struct pag_sim_conn **out);
+                              const struct pag_net_trust *trust, const struct pag_sim_shape *shape,
+                              struct pag_sim_conn **out);
 void pag_sim_conn_on_wake(struct pag_sim_conn *c, void (*wake)(void *ctx), void *ctx);
 
 /* Before the first use of c: tries to resume. session: NULL is fine; stays the caller's. */

@@ -10,7 +10,7 @@
 #include "core/trust.h"
 #include "sim/saved.h"
 
-enum { FILE_MAX_BYTES = 16 << 20 };
+enum { FILE_MAX_BYTES = 16 << 20, DEVICES_MAX = 100000, DEVICES_DEFAULT = 10 };
 
 enum option_key {
     OPT_SERVER = 256,
@@ -28,6 +28,13 @@ enum option_key {
     OPT_DEVICES_FILE,
     OPT_LEGACY,
     OPT_LEGACY_URL,
+    OPT_PLAIN_URL,
+    OPT_MQTT_URL,
+    OPT_PERSONALITY,
+    OPT_LIST,
+    OPT_VERIFY_KEY,
+    OPT_FAST,
+    OPT_TARGET,
     OPT_FAULTS,
     OPT_PROFILE,
     OPT_POLL,
@@ -58,6 +65,13 @@ static const struct option known[] = {
     { "devices-file", required_argument, NULL, OPT_DEVICES_FILE },
     { "legacy", required_argument, NULL, OPT_LEGACY },
     { "legacy-url", required_argument, NULL, OPT_LEGACY_URL },
+    { "plain-url", required_argument, NULL, OPT_PLAIN_URL },
+    { "mqtt-url", required_argument, NULL, OPT_MQTT_URL },
+    { "personality", required_argument, NULL, OPT_PERSONALITY },
+    { "list-personalities", no_argument, NULL, OPT_LIST },
+    { "verify-key", required_argument, NULL, OPT_VERIFY_KEY },
+    { "fast", no_argument, NULL, OPT_FAST },
+    { "target", required_argument, NULL, OPT_TARGET },
     { "faults", required_argument, NULL, OPT_FAULTS },
     { "profile", required_argument, NULL, OPT_PROFILE },
     { "poll", required_argument, NULL, OPT_POLL },
@@ -76,7 +90,9 @@ static const struct option known[] = {
 static const char usage[] =
     "usage: pagurus-sim run --server https://HOST:8444 --ca root.pem --product NAME --claim-code CODE "
     "--image v1.bin\n"
-    "  --image FILE           what the devices were flashed with (ESP8266, with an identity block)\n"
+    "  --image FILE           what the devices were flashed with (ESP8266 with an identity block, or "
+    "ESP32);\n"
+    "                         again and again: the devices have them in turn, those for their chip\n"
     "  --trust-set FILE       first trust set of the product, or --trust-pin HEX: its SHA-256; without "
     "either\n"
     "                         native devices refuse every update\n"
@@ -84,9 +100,17 @@ static const char usage[] =
     "  --hardware ID          default d1mini\n"
     "  --chip NAME            default esp8266\n"
     "  --slot-bytes N         default 524288\n"
-    "  --devices N            default 10; --legacy M of them speak ESP8266httpUpdate\n"
-    "  --legacy-url URL       default: SERVER/update/PRODUCT with a certificate; http:// is plain and "
+    "  --devices N            default 10, or as many as personalities say; the rest is native\n"
+    "  --personality NAME[:N][@PATH]   N devices (1) of that client, asking below PATH; again and again\n"
+    "  --list-personalities   and what they stand for\n"
+    "  --legacy M             the same as --personality esp8266-3.0:M\n"
+    "  --legacy-url URL       where those ask; default: SERVER with a certificate; http:// is plain and "
     "without one\n"
+    "  --plain-url URL        where those ask that can speak plain HTTP only\n"
+    "  --mqtt-url URL         mqtt://USER:PASSWORD@HOST:PORT of the listener with passwords; mqtts:// with "
+    "TLS\n"
+    "  --verify-key FILE      public key (PEM) by which detached signatures are checked\n"
+    "  --fast                 flash and restarts take a twentieth of their time\n"
     "  --devices-file FILE    keeps the devices between runs: key, certificate, flash, fault; made when "
     "there\n"
     "                         is none, else the fleet is the one in it, and the claim code is not needed\n"
@@ -101,11 +125,17 @@ static const char usage[] =
     "offers\n"
     "                         of ESP8266httpUpdate devices:\n"
     "                           loop        comes back with the old image every time; goes back\n"
+    "                         of any that is not native:\n"
+    "                           clock       believes that it is 1970 at first; confirms all the same\n"
+    "                           full        has no room for another sketch; stays\n"
+    "                           link-loss   its first download breaks off; confirms all the same\n"
+    "                           eboot-cut   the power fails while the image is copied; is dead\n"
     "  --profile NAME         quick (poll 5 s, reading 1.25 s), normal (300 s, 5 s), sleepy (3600 s, 60 s)\n"
     "  --poll S --reading-ms N   instead of the profile's\n"
     "  --seconds S            end after so long, default 120\n"
     "  --until confirmed      end as soon as every device came to what its fault allows, and still sends "
     "readings\n"
+    "  --target VERSION       and that is only this version\n"
     "  --threads N            default 1\n"
     "  --seed N               default 1: MACs, faults and moments are those of the seed\n"
     "  --report json          one JSON object at the end; --report-file FILE: there, not on standard output\n"
@@ -219,14 +249,59 @@ static enum pag_err take_trust_set(struct pag_sim_options *o, const char *path, 
     return err;
 }
 
-static enum pag_err take_legacy_url(struct pag_sim_options *o, const char *url)
+static enum pag_err take_place(struct pag_sim_place *p, const char *url)
 {
-    o->legacy_plain = strncmp(url, "http://", 7) == 0;
-    o->legacy_port = o->legacy_plain ? 80 : 443;
-    const enum pag_err err = parse_url(url, o->legacy_plain ? "http://" : "https://", o->legacy_host,
-                                       &o->legacy_port, &o->legacy_path);
-    o->legacy_path = o->legacy_path != NULL && o->legacy_path[0] != '\0' ? o->legacy_path : NULL;
+    p->plain = strncmp(url, "http://", 7) == 0;
+    p->port = p->plain ? 80 : 443;
+    const enum pag_err err = parse_url(url, p->plain ? "http://" : "https://", p->host, &p->port, &p->path);
+    p->path = p->path != NULL && p->path[0] != '\0' ? p->path : NULL;
     return err;
+}
+
+/* mqtt://user:password@host:port */
+static enum pag_err take_mqtt(struct pag_sim_options *o, char *url)
+{
+    const char *rest = "";
+    const bool plain = strncmp(url, "mqtt://", 7) == 0;
+    const char *scheme = plain ? "mqtt://" : "mqtts://";
+    char *at = strrchr(url, '@');
+    char *colon = strncmp(url, scheme, strlen(scheme)) == 0 ? strchr(url + strlen(scheme), ':') : NULL;
+    if (at == NULL || colon == NULL || colon > at) {
+        return PAG_E_SYNTAX;
+    }
+    *at = *colon = '\0';
+    o->mqtt_user = url + strlen(scheme);
+    o->mqtt_password = colon + 1;
+    o->mqtt_at.plain = plain;
+    o->mqtt_at.port = plain ? 1883 : 8884;
+    return parse_url(at + 1, "", o->mqtt_at.host, &o->mqtt_at.port, &rest);
+}
+
+/* NAME[:N][@PATH] */
+static enum pag_err take_personality(struct pag_sim_options *o, const char *text)
+{
+    struct pag_span s = pag_span_str(text);
+    const size_t at = pag_span_find(s, 0, '@');
+    struct pag_sim_group g = { .n = 1, .path = at < s.n ? text + at + 1 : NULL };
+    s.n = at;
+    const size_t colon = pag_span_find(s, 0, ':');
+    if (colon < s.n && (pag_parse_u32(pag_span_of(s.p + colon + 1, s.n - colon - 1), &g.n) != PAG_OK ||
+                        g.n == 0 || g.n > DEVICES_MAX)) {
+        return PAG_E_SYNTAX;
+    }
+    g.who = pag_sim_personality_find(pag_span_of(s.p, colon));
+    if (g.who == NULL || o->group_n == PAG_SIM_GROUPS_MAX ||
+        (g.path != NULL && (g.path[0] != '/' || strlen(g.path) > PAG_SIM_SAVED_PATH_MAX))) {
+        return PAG_E_SYNTAX;
+    }
+    o->group[o->group_n++] = g;
+    return PAG_OK;
+}
+
+static enum pag_err take_image(struct pag_sim_options *o, const char *path, FILE *say)
+{
+    return o->image_n < PAG_SIM_IMAGES_MAX ? read_file(path, &o->image[o->image_n++].bytes, say)
+                                           : PAG_E_SYNTAX;
 }
 
 static enum pag_err take_number(struct pag_sim_options *o, int key, const char *value)
@@ -235,9 +310,9 @@ static enum pag_err take_number(struct pag_sim_options *o, int key, const char *
     case OPT_SLOT:
         return number_to(value, 2 * PAG_SIM_SECTOR, 16 << 20, &o->slot_bytes);
     case OPT_DEVICES:
-        return number_to(value, 1, 100000, &o->devices);
+        return number_to(value, 1, DEVICES_MAX, &o->devices);
     case OPT_LEGACY:
-        return number_to(value, 0, 100000, &o->legacy);
+        return number_to(value, 0, DEVICES_MAX, &o->legacy);
     case OPT_POLL:
         return number_to(value, 1, 86400, &o->poll_s);
     case OPT_READING:
@@ -253,7 +328,38 @@ static enum pag_err take_number(struct pag_sim_options *o, int key, const char *
     }
 }
 
-static enum pag_err take_text(struct pag_sim_options *o, int key, const char *value, struct words *w)
+/* How it runs. */
+static enum pag_err take_run(struct pag_sim_options *o, int key, const char *value, struct words *w)
+{
+    switch (key) {
+    case OPT_DEVICES_FILE:
+        o->devices_file = value;
+        return PAG_OK;
+    case OPT_FAULTS:
+        w->faults = value;
+        return PAG_OK;
+    case OPT_PROFILE:
+        return take_profile(o, value);
+    case OPT_UNTIL:
+        o->until_settled = true;
+        return strcmp(value, "confirmed") == 0 ? PAG_OK : PAG_E_SYNTAX;
+    case OPT_VERBOSE:
+        o->verbose = true;
+        return PAG_OK;
+    case OPT_REPORT:
+        o->json = true;
+        return strcmp(value, "json") == 0 ? PAG_OK : PAG_E_SYNTAX;
+    case OPT_REPORT_FILE:
+        o->json = true;
+        o->report = value;
+        return PAG_OK;
+    default:
+        w->counts_given = w->counts_given || key == OPT_DEVICES || key == OPT_LEGACY;
+        return take_number(o, key, value);
+    }
+}
+
+static enum pag_err take_server(struct pag_sim_options *o, int key, const char *value, struct words *w)
 {
     const char *rest = "";
     switch (key) {
@@ -281,33 +387,34 @@ static enum pag_err take_text(struct pag_sim_options *o, int key, const char *va
         o->claim = value;
         return PAG_OK;
     case OPT_IMAGE:
-        return read_file(value, &o->image, w->say);
-    case OPT_LEGACY_URL:
-        return take_legacy_url(o, value);
-    case OPT_DEVICES_FILE:
-        o->devices_file = value;
+        return take_image(o, value, w->say);
+    case OPT_VERIFY_KEY:
+        return read_file(value, &o->verify_key, w->say);
+    case OPT_FAST:
+        o->faster = PAG_SIM_FASTER;
         return PAG_OK;
-    case OPT_FAULTS:
-        w->faults = value;
-        return PAG_OK;
-    case OPT_PROFILE:
-        return take_profile(o, value);
-    case OPT_UNTIL:
-        o->until_settled = true;
-        return strcmp(value, "confirmed") == 0 ? PAG_OK : PAG_E_SYNTAX;
-    case OPT_VERBOSE:
-        o->verbose = true;
-        return PAG_OK;
-    case OPT_REPORT:
-        o->json = true;
-        return strcmp(value, "json") == 0 ? PAG_OK : PAG_E_SYNTAX;
-    case OPT_REPORT_FILE:
-        o->json = true;
-        o->report = value;
+    case OPT_TARGET:
+        o->target = value;
         return PAG_OK;
     default:
-        w->counts_given = w->counts_given || key == OPT_DEVICES || key == OPT_LEGACY;
-        return take_number(o, key, value);
+        return take_run(o, key, value, w);
+    }
+}
+
+static enum pag_err take_text(struct pag_sim_options *o, int key, char *value, struct words *w)
+{
+    switch (key) {
+    case OPT_LEGACY_URL:
+        return take_place(&o->legacy_at, value);
+    case OPT_PLAIN_URL:
+        return take_place(&o->plain, value);
+    case OPT_MQTT_URL:
+        return take_mqtt(o, value);
+    case OPT_PERSONALITY:
+        w->counts_given = true;
+        return take_personality(o, value);
+    default:
+        return take_server(o, key, value, w);
     }
 }
 
@@ -338,7 +445,12 @@ static enum pag_err take_saved(struct pag_sim_options *o, const struct words *w)
         return complain(w->say,
                         "the devices in --devices-file keep the faults they have: leave --faults out");
     }
-    if (w->counts_given && (o->devices != saved->device_n || o->legacy != saved->legacy_n)) {
+    uint32_t clients = o->legacy;
+    for (uint32_t i = 0; i < o->group_n; i++) {
+        clients += o->group[i].who->family != PAG_SIM_F_NATIVE ? o->group[i].n : 0;
+    }
+    if (w->counts_given &&
+        ((o->devices != 0 && o->devices != saved->device_n) || clients != saved->legacy_n)) {
         (void)fprintf(w->say,
                       "pagurus-sim: %s holds %u devices, %u of them legacy: say the same or leave it out\n",
                       o->devices_file, (unsigned)saved->device_n, (unsigned)saved->legacy_n);
@@ -368,35 +480,170 @@ static void say_rate(const struct pag_sim_options *o, FILE *say)
     }
 }
 
+/* Groups, natives and the number of all. */
+static enum pag_err count(struct pag_sim_options *o, FILE *say)
+{
+    if (o->saved != NULL) {
+        return PAG_OK;
+    }
+    uint32_t natives = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < o->group_n; i++) {
+        if (o->group[i].who->family == PAG_SIM_F_NATIVE) {
+            natives += o->group[i].n;
+            o->group[i--] = o->group[--o->group_n];
+        } else {
+            n += o->group[i].n;
+        }
+    }
+    if (o->legacy > 0 && o->group_n < PAG_SIM_GROUPS_MAX) {
+        o->group[o->group_n++] =
+            (struct pag_sim_group){ pag_sim_personality_find(pag_span_str("esp8266-3.0")), o->legacy, NULL };
+        n += o->legacy;
+    }
+    o->devices = o->devices == 0 ? (natives + n > 0 ? natives + n : DEVICES_DEFAULT) : o->devices;
+    o->legacy = n;
+    if (natives + n > o->devices) {
+        return complain(say, "--devices is less than the personalities and --legacy together");
+    }
+    return PAG_OK;
+}
+
+const struct pag_sim_group *pag_sim_group_of(const struct pag_sim_options *o, uint32_t i)
+{
+    uint32_t g = 0;
+    while (g + 1 < o->group_n && i >= o->group[g].n) {
+        i -= o->group[g++].n;
+    }
+    return &o->group[g];
+}
+
+static bool asks_plainly(const struct pag_sim_options *o, const struct pag_sim_personality *who)
+{
+    return (who->plain_only && o->plain.host[0] != '\0') || o->legacy_at.plain;
+}
+
+/* Each fault to the first devices that can have it and have none. */
+static enum pag_err deal_faults(struct pag_sim_options *o)
+{
+    o->client_fault = calloc(o->legacy + 1U, 1);
+    if (o->client_fault == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    for (int f = PAG_SIM_LOOP; f < PAG_SIM_FAULT_COUNT; f++) {
+        uint32_t left = o->fault[f];
+        for (uint32_t i = 0; i < o->legacy && left > 0; i++) {
+            const struct pag_sim_personality *who = pag_sim_group_of(o, i)->who;
+            if (o->client_fault[i] == PAG_SIM_FAULT_NONE &&
+                pag_sim_fault_fits((enum pag_sim_fault)f, who, asks_plainly(o, who))) {
+                o->client_fault[i] = (uint8_t)f;
+                left--;
+            }
+        }
+        if (left > 0) {
+            return PAG_E_RANGE;
+        }
+    }
+    return PAG_OK;
+}
+
+/* Something that a personality needs and has not got; NULL: nothing. */
+static const char *missing(const struct pag_sim_options *o, const struct pag_sim_personality *who)
+{
+    bool has_image = false;
+    for (uint32_t i = 0; i < o->image_n; i++) {
+        has_image = has_image || o->image[i].sketch.esp32 == who->esp32;
+    }
+    if (!has_image) {
+        return "needs an --image for its chip";
+    }
+    if (who->plain_only && !asks_plainly(o, who)) {
+        return "can only speak plain HTTP: --plain-url http://HOST:8080";
+    }
+    if (who->family == PAG_SIM_F_TASMOTA && o->mqtt_at.host[0] == '\0') {
+        return "is told over MQTT with a password: --mqtt-url";
+    }
+    if (who->family == PAG_SIM_F_SECUREESP && (o->claim == NULL || o->legacy_at.plain)) {
+        return "needs a certificate: --claim-code, and a server with TLS";
+    }
+    return who->family == PAG_SIM_F_DETACHED && o->verify_key.n == 0 ? "needs --verify-key" : NULL;
+}
+
+static enum pag_err check_groups(const struct pag_sim_options *o, FILE *say)
+{
+    for (uint32_t i = 0; o->saved == NULL && i < o->group_n; i++) {
+        const char *what = missing(o, o->group[i].who);
+        if (what != NULL) {
+            (void)fprintf(say, "pagurus-sim: %s %s\n", o->group[i].who->name, what);
+            return PAG_E_CONFIG;
+        }
+    }
+    return PAG_OK;
+}
+
+static enum pag_err check_image(struct pag_sim_options *o, struct pag_sim_flashed *image, FILE *say)
+{
+    if (pag_sim_sketch_of(pag_span_of(image->bytes.p, image->bytes.n), &image->sketch) != PAG_OK) {
+        return complain(
+            say, "the image is not an ESP8266 .bin with a loader at 0 and an application at 0x1000, nor "
+                 "one for an ESP32");
+    }
+    if (image->sketch.version[0] == '\0') {
+        return complain(say, "the image has no identity block, so that its version cannot be told");
+    }
+    if (image->bytes.n + PAG_SIM_SECTOR > o->slot_bytes || o->slot_bytes % PAG_SIM_SECTOR != 0) {
+        return complain(say, "the image does not fit --slot-bytes, which are whole sectors of 4096");
+    }
+    return PAG_OK;
+}
+
+static enum pag_err check_images(struct pag_sim_options *o, FILE *say)
+{
+    enum pag_err err = PAG_OK;
+    bool for_native = false;
+    for (uint32_t i = 0; i < o->image_n && err == PAG_OK; i++) {
+        err = check_image(o, &o->image[i], say);
+        for_native = for_native || !o->image[i].sketch.esp32;
+    }
+    if (err == PAG_OK && o->saved == NULL && o->devices > o->legacy && !for_native) {
+        return complain(say, "native devices need an --image for the ESP8266");
+    }
+    return err;
+}
+
+static enum pag_err check_places(struct pag_sim_options *o, FILE *say)
+{
+    static const uint8_t none[PAG_PRODUCT_ID_BYTES];
+    /* Needs neither server nor authority. */
+    const bool alone = o->legacy == o->devices && (o->legacy_at.plain || o->plain.host[0] != '\0');
+    if (o->product == NULL || o->image_n == 0 || (!alone && (o->host[0] == '\0' || o->ca.n == 0))) {
+        return complain(say, "--server, --ca, --product and --image are needed; --help lists all");
+    }
+    if (o->devices > o->legacy && memcmp(o->product_id, none, sizeof(none)) == 0) {
+        return complain(say, "native devices need --trust-set or --product-id");
+    }
+    if (o->legacy_at.host[0] == '\0') {
+        memcpy(o->legacy_at.host, o->host, sizeof(o->host));
+        o->legacy_at.port = o->port;
+    }
+    return PAG_OK;
+}
+
 static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
 {
-    const enum pag_err err = o->devices_file != NULL ? take_saved(o, w) : PAG_OK;
+    enum pag_err err = o->devices_file != NULL ? take_saved(o, w) : PAG_OK;
+    err = err == PAG_OK ? count(o, w->say) : err;
+    err = err == PAG_OK ? check_places(o, w->say) : err;
+    err = err == PAG_OK ? check_images(o, w->say) : err;
+    err = err == PAG_OK ? check_groups(o, w->say) : err;
     if (err != PAG_OK) {
         return err;
     }
-    const bool alone = o->legacy == o->devices && o->legacy_plain; /* needs neither server nor authority */
-    if (o->product == NULL || o->image.n == 0 || (!alone && (o->host[0] == '\0' || o->ca.n == 0))) {
-        return complain(w->say, "--server, --ca, --product and --image are needed; --help lists all");
-    }
-    static const uint8_t none[PAG_PRODUCT_ID_BYTES];
-    if (o->devices > o->legacy && memcmp(o->product_id, none, sizeof(none)) == 0) {
-        return complain(w->say, "native devices need --trust-set or --product-id");
-    }
-    if (pag_sim_sketch_of(pag_span_of(o->image.p, o->image.n), &o->sketch) != PAG_OK) {
-        return complain(w->say,
-                        "the image is not an ESP8266 .bin with a loader at 0 and an application at 0x1000");
-    }
-    if (o->sketch.version[0] == '\0') {
-        return complain(w->say, "the image has no identity block, so that its version cannot be told");
-    }
-    if (o->image.n + PAG_SIM_SECTOR > o->slot_bytes || o->slot_bytes % PAG_SIM_SECTOR != 0) {
-        return complain(w->say, "the image does not fit --slot-bytes, which are whole sectors of 4096");
-    }
-    if (o->legacy > o->devices ||
-        pag_sim_faults_parse(w->faults, o->devices - o->legacy, o->legacy, o->fault) != PAG_OK) {
+    if (o->saved == NULL &&
+        (pag_sim_faults_parse(w->faults, o->devices - o->legacy, o->legacy, o->fault) != PAG_OK ||
+         deal_faults(o) != PAG_OK)) {
         return complain(
-            w->say,
-            "--faults or --legacy: unknown word, bad number, or more than there are devices of that kind");
+            w->say, "--faults: unknown word, bad number, or more than there are devices that can have it");
     }
     const size_t hardware_n = strlen(w->hardware);
     if (hardware_n < 4 || hardware_n > PAG_HARDWARE_ID_MAX) {
@@ -404,10 +651,6 @@ static enum pag_err finish(struct pag_sim_options *o, const struct words *w)
     }
     o->hardware = w->hardware;
     say_rate(o, w->say);
-    if (o->legacy_host[0] == '\0') {
-        memcpy(o->legacy_host, o->host, sizeof(o->host));
-        o->legacy_port = o->port;
-    }
     return PAG_OK;
 }
 
@@ -416,7 +659,7 @@ enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **a
     *o = (struct pag_sim_options){ .port = 8444,
                                    .chip = PAG_CHIP_ESP8266,
                                    .slot_bytes = 524288,
-                                   .devices = 10,
+                                   .faster = 1,
                                    .seconds = 120,
                                    .threads = 1,
                                    .seed = 1 };
@@ -427,6 +670,10 @@ enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **a
     for (int key = 0; (key = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (key == OPT_HELP) {
             (void)fputs(usage, say);
+            return PAG_E_NOT_FOUND;
+        }
+        if (key == OPT_LIST) {
+            pag_sim_personality_list(stdout);
             return PAG_E_NOT_FOUND;
         }
         if (key == '?' || take_text(o, key, optarg, &w) != PAG_OK) {
@@ -440,7 +687,11 @@ enum pag_err pag_sim_options_parse(struct pag_sim_options *o, int argc, char **a
 void pag_sim_options_free(struct pag_sim_options *o)
 {
     free(o->ca.p);
-    free(o->image.p);
+    for (uint32_t i = 0; i < o->image_n; i++) {
+        free(o->image[i].bytes.p);
+    }
+    free(o->verify_key.p);
+    free(o->client_fault);
     if (o->saved != NULL) {
         pag_sim_saved_free(o->saved);
         free(o->saved);

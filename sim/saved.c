@@ -7,7 +7,8 @@
 #include "core/cbor.h"
 #include "host/fs.h"
 
-static const char magic[] = "pagurus-sim devices 1";
+static const char magic[] = "pagurus-sim devices 2";
+static const char magic_1[] = "pagurus-sim devices 1"; /* without personalities */
 
 enum {
     FILE_MAX_BYTES = 1 << 30,
@@ -16,7 +17,9 @@ enum {
     SLOT_MAX_BYTES = 16 << 20,
     KEY_MAX = 4096, /* of a certificate or key, DER */
     HOST_MAX = 63,
-    FIELDS = 8, /* of a device, before its maps */
+    FIELDS_1 = 8, /* of a device, before its maps */
+    FIELDS = FIELDS_1 + 2,
+    NAME_MAX_BYTES = 32,
     ERASED = 0,
 };
 
@@ -53,13 +56,26 @@ static enum pag_err get_map(struct pag_cbor_reader *r, const struct pag_sim_save
     return err;
 }
 
+static enum pag_err get_who(struct pag_cbor_reader *r, struct pag_sim_saved_device *d)
+{
+    struct pag_span name = { 0 };
+    struct pag_span path = { 0 };
+    enum pag_err err = pag_cbor_get_text(r, 1, NAME_MAX_BYTES, &name);
+    err = err == PAG_OK ? pag_cbor_get_text(r, 0, PAG_SIM_SAVED_PATH_MAX, &path) : err;
+    err = err == PAG_OK ? pag_text_copy(d->path, sizeof(d->path), path) : err;
+    d->who = err == PAG_OK ? pag_sim_personality_find(name) : NULL;
+    return err == PAG_OK && d->who == NULL ? PAG_E_RANGE : err;
+}
+
 static enum pag_err get_device(struct pag_cbor_reader *r, const struct pag_sim_saved *s,
                                struct pag_sim_saved_device *d)
 {
     size_t fields = 0;
     uint64_t port = 0;
-    enum pag_err err = pag_cbor_get_array(r, FIELDS + PAG_AREA_COUNT, &fields);
-    err = err == PAG_OK && fields != FIELDS + PAG_AREA_COUNT ? PAG_E_SYNTAX : err;
+    const size_t want = (s->is_first ? FIELDS_1 : FIELDS) + PAG_AREA_COUNT;
+    enum pag_err err = pag_cbor_get_array(r, want, &fields);
+    err = err == PAG_OK && fields != want ? PAG_E_SYNTAX : err;
+    err = err == PAG_OK && !s->is_first ? get_who(r, d) : err;
     err = err == PAG_OK ? get_fault(r, &d->fault) : err;
     err = err == PAG_OK ? pag_cbor_get_text(r, 12, 12, &d->mac) : err;
     err = err == PAG_OK ? pag_cbor_get_text(r, 1, PAG_DEVICE_ID_MAX, &d->id) : err;
@@ -85,7 +101,8 @@ static enum pag_err get_head(struct pag_cbor_reader *r, struct pag_sim_saved *s)
     enum pag_err err = pag_cbor_get_array(r, 6, &fields);
     err = err == PAG_OK && fields != 6 ? PAG_E_SYNTAX : err;
     err = err == PAG_OK ? pag_cbor_get_text(r, 0, sizeof(magic), &text) : err;
-    err = err == PAG_OK && !pag_span_eq_str(text, magic) ? PAG_E_MAGIC : err;
+    s->is_first = err == PAG_OK && pag_span_eq_str(text, magic_1);
+    err = err == PAG_OK && !s->is_first && !pag_span_eq_str(text, magic) ? PAG_E_MAGIC : err;
     err = err == PAG_OK ? pag_cbor_get_uint(r, SLOT_MAX_BYTES, &slot) : err;
     err = err == PAG_OK && (slot < 2ULL * PAG_SIM_SECTOR || slot % PAG_SIM_SECTOR != 0) ? PAG_E_RANGE : err;
     err = err == PAG_OK ? pag_cbor_get_bytes(r, PAG_PRODUCT_ID_BYTES, PAG_PRODUCT_ID_BYTES, &text) : err;
@@ -138,6 +155,23 @@ static enum pag_err get_devices(struct pag_cbor_reader *r, struct pag_sim_saved 
     return err;
 }
 
+/* The native ones come first; of those the first form says no more. */
+static enum pag_err name_them(struct pag_sim_saved *s)
+{
+    const struct pag_sim_personality *native = pag_sim_personality_find(pag_span_str("native"));
+    const struct pag_sim_personality *legacy = pag_sim_personality_find(pag_span_str("esp8266-3.0"));
+    for (uint32_t i = 0; i < s->device_n; i++) {
+        const bool is_native = i < s->device_n - s->legacy_n;
+        if (s->is_first) {
+            s->device[i].who = is_native ? native : legacy;
+        }
+        if ((s->device[i].who == native) != is_native) {
+            return PAG_E_RANGE;
+        }
+    }
+    return PAG_OK;
+}
+
 enum pag_err pag_sim_saved_parse(struct pag_span in, struct pag_sim_saved *out)
 {
     struct pag_sim_saved s = { 0 };
@@ -149,6 +183,7 @@ enum pag_err pag_sim_saved_parse(struct pag_span in, struct pag_sim_saved *out)
     err = err == PAG_OK ? pag_cbor_get_uint(&r, s.device_n, &legacy) : err;
     err = err == PAG_OK && (s.device_n == 0 || !pag_cbor_at_end(&r)) ? PAG_E_SYNTAX : err;
     s.legacy_n = (uint32_t)legacy;
+    err = err == PAG_OK ? name_them(&s) : err;
     if (err != PAG_OK) {
         pag_sim_saved_free(&s);
         return err;
@@ -259,12 +294,14 @@ static void put_device(struct pag_cbor_writer *w, const struct pag_sim_device *d
     struct pag_sim_saved_device s = { .fault = d->fault,
                                       .mac = pag_span_str(d->mac),
                                       .id = pag_span_str(d->id) };
-    if (d->kind == PAG_SIM_NATIVE) {
+    if (pag_sim_device_is_native(d)) {
         pag_sim_native_save(d, &s);
     } else {
-        pag_sim_legacy_save(d, &s);
+        pag_sim_client_save(d, &s);
     }
     pag_cbor_put_array(w, FIELDS + PAG_AREA_COUNT);
+    pag_cbor_put_text(w, pag_span_str(d->who->name));
+    pag_cbor_put_text(w, pag_span_str(d->path != NULL ? d->path : ""));
     pag_cbor_put_text(w, pag_span_str(pag_sim_fault_word(s.fault)));
     pag_cbor_put_text(w, s.mac);
     pag_cbor_put_text(w, s.id);
@@ -285,7 +322,7 @@ static void put_device(struct pag_cbor_writer *w, const struct pag_sim_device *d
 
 static size_t room_for(const struct pag_sim_options *o, uint32_t sectors)
 {
-    enum { HEADS = 128, STRINGS = 2 * KEY_MAX + HOST_MAX + PAG_DEVICE_ID_MAX + 256 };
+    enum { HEADS = 128, STRINGS = 2 * KEY_MAX + HOST_MAX + PAG_DEVICE_ID_MAX + PAG_SIM_SAVED_PATH_MAX + 512 };
     size_t maps = 0;
     for (int area = 0; area < PAG_AREA_COUNT; area++) {
         maps += (size_t)area_sectors(o->slot_bytes, area) * 4 + 5;

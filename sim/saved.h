@@ -6,13 +6,18 @@
 /*
  * What of a fleet outlives a run, as a file (--devices-file): of each device its flash, its fault and what a
  * factory gave it. CBOR (core/cbor.h), then the CRC-32 of it, 4 bytes little-endian:
- *   ["pagurus-sim devices 1", slot bytes, product id, [sector …], [device …], legacy devices]
- *   device = [fault word, mac, id, pin, certificate, key, MQTT host, MQTT port, map of each area …]
- * A map is 4 bytes little-endian a sector: 0 is erased, n the n-th sector of the file. The keys in it are the
- * devices' own: mode 0600.
+ *   ["pagurus-sim devices 2", slot bytes, product id, [sector …], [device …], legacy devices]
+ *   device = [personality, path, fault word, mac, id, pin, certificate, key, MQTT host, MQTT port, map of
+ * each area …] In files of "devices 1" personality and path are missing: native, or esp8266-3.0 for the
+ * legacy ones. A map is 4 bytes little-endian a sector: 0 is erased, n the n-th sector of the file. The keys
+ * in it are the devices' own: mode 0600.
  */
 
+enum { PAG_SIM_SAVED_PATH_MAX = 127 };
+
 struct pag_sim_saved_device {
+    const struct pag_sim_personality *who;
+    char path[PAG_SIM_SAVED_PATH_MAX + 1]; /* its own place; "": none */
     enum pag_sim_fault fault;
     struct pag_span mac, id;
     struct pag_span pin;              /* its own instead of the fleet's; empty: none */
@@ -26,6 +31,7 @@ struct pag_sim_saved {
     struct pag_buf bytes; /* of the file; everything points into it */
     uint32_t slot_bytes;
     uint8_t product_id[PAG_PRODUCT_ID_BYTES];
+    bool is_first;                         /* of the form without personalities */
     uint32_t sector_n, device_n, legacy_n; /* legacy_n of the device_n, the last ones */
     const uint8_t **sector;
     struct pag_sim_saved_device *device;

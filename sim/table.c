@@ -30,6 +30,7 @@ static void draw(struct pag_sim_table *t, const struct pag_sim_summary *s, uint6
     t->lines = 0;
     draw_rows(t, "version", s->version, s->version_n);
     draw_rows(t, "state", s->state, s->state_n);
+    draw_rows(t, "as wanted", s->who, s->who_n);
     (void)fprintf(t->to,
                   "\033[K  %" PRIu32 " devices: %" PRIu32 " confirmed, %" PRIu32 " refused, %" PRIu32
                   " reverted, %" PRIu32 " denied; %" PRIu64 " readings/s\033[J\n",
@@ -63,11 +64,11 @@ static json_t *summary_json(const struct pag_sim_summary *s)
                             "handshakes", (json_int_t)s->net.handshakes, "resumed",
                             (json_int_t)s->net.resumed, "refused", (json_int_t)s->net.refused, "read_bytes",
                             (json_int_t)s->net.read_bytes, "written_bytes", (json_int_t)s->net.written_bytes);
-    return json_pack("{s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "devices", (int)s->devices, "settled",
-                     (int)s->settled, "readings", (json_int_t)s->readings, "resets", (json_int_t)s->resets,
-                     "flash_sectors", (json_int_t)s->sectors, "outcomes", outcomes_json(s), "versions",
-                     rows_json(s->version, s->version_n), "states", rows_json(s->state, s->state_n), "net",
-                     net);
+    return json_pack("{s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "devices", (int)s->devices,
+                     "settled", (int)s->settled, "readings", (json_int_t)s->readings, "resets",
+                     (json_int_t)s->resets, "flash_sectors", (json_int_t)s->sectors, "outcomes",
+                     outcomes_json(s), "versions", rows_json(s->version, s->version_n), "states",
+                     rows_json(s->state, s->state_n), "as_expected", rows_json(s->who, s->who_n), "net", net);
 }
 
 static enum pag_err print(FILE *to, json_t *object)
@@ -104,16 +105,21 @@ static json_t *device_json(const struct pag_sim_device *d)
         (void)pag_buf_put_hex(&text, pag_span_of(d->now.sha256, sizeof(d->now.sha256)));
     }
     hex[text.n] = '\0';
-    json_t *faults = json_pack("{s:i, s:i, s:i, s:i, s:i}", "power_cuts", (int)d->power_cuts, "corruptions",
-                               (int)d->corruptions, "denials", (int)d->denials, "refusals", (int)d->refusals,
-                               "resets", (int)d->resets);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:b, s:s, s:s, s:o}", "id", d->id,
-                     "mac", d->mac, "kind", d->kind == PAG_SIM_NATIVE ? "native" : "esp8266-http-update",
-                     "fault", pag_sim_fault_word(d->fault), "version_before", d->before.version,
-                     "version_after", d->now.version, "sha256", hex, "readings_before",
-                     (int)d->readings_before, "readings_after", (int)d->readings_after, "outcome",
-                     pag_sim_outcome_word(d->outcome), "as_expected", pag_sim_device_settled(d) ? 1 : 0,
-                     "error", pag_err_word(d->last_error), "error_text", d->last_what, "counts", faults);
+    json_t *faults =
+        json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "power_cuts", (int)d->power_cuts, "corruptions",
+                  (int)d->corruptions, "link_losses", (int)d->link_losses, "denials", (int)d->denials,
+                  "refusals", (int)d->refusals, "resets", (int)d->resets);
+    json_t *trail = json_array();
+    for (uint32_t i = 0; i < d->trail_n; i++) {
+        json_array_append_new(trail, json_string(d->trail[i]));
+    }
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:b, s:s, s:s, s:o}", "id",
+                     d->id, "mac", d->mac, "personality", d->who->name, "trail", trail, "fault",
+                     pag_sim_fault_word(d->fault), "version_before", d->before.version, "version_after",
+                     d->now.version, "sha256", hex, "readings_before", (int)d->readings_before,
+                     "readings_after", (int)d->readings_after, "outcome", pag_sim_outcome_word(d->outcome),
+                     "as_expected", pag_sim_device_settled(d) ? 1 : 0, "error", pag_err_word(d->last_error),
+                     "error_text", d->last_what, "counts", faults);
 }
 
 enum pag_err pag_sim_report_write(FILE *to, const struct pag_sim_options *o,

@@ -82,7 +82,7 @@ def run_legacy(updates, images, tmp_path, *more):
     """Five devices with 1.0.0 that ask this server; the exit code and the report."""
     report = tmp_path / "report.json"
     done = run("--product", "meter", "--image", images["1.0.0"], "--devices", 5, "--legacy", 5, "--legacy-url",
-               f"http://127.0.0.1:{updates.server_port}/fw.php?tag=1.0+abc", "--profile", "quick", "--poll", 1,
+               f"http://127.0.0.1:{updates.server_port}/fw.php?tag=1.0+abc", "--profile", "quick", "--poll", 1, "--fast",
                "--report-file", report, *more)
     return done, json.loads(report.read_text())
 

@@ -20,6 +20,8 @@ static const struct pag_sim_update_ask ask = {
     .path = "/update/meter?tag=1.0+abc",
     .mac = "5ccf7f5e7f74",
     .running = &sketch,
+    .version = "1.0.0",
+    .core = 300,
     .free_space = 2469888,
     .chip_bytes = 4194304,
 };
@@ -77,7 +79,7 @@ static void reply_with_size_and_md5_starts_the_update(void **state)
     assert_int_equal(head.bytes, sizeof(text) - 2);
     assert_int_equal(head.length, 16);
     assert_true(head.has_md5);
-    assert_memory_equal(head.md5, sketch.md5, 16);
+    assert_memory_equal(head.md5, "d41d8cd98f00b204e9800998ecf8427e", 32);
 }
 
 static void half_a_head_waits_for_more(void **state)
@@ -132,10 +134,11 @@ static void image_is_refused_by_first_byte_flash_size_and_md5(void **state)
     assert_int_equal(pag_sim_update_peek(small_flash, &ask), PAG_SIM_UPDATE_FLASH_SIZE);
     assert_int_equal(pag_sim_update_peek(html, &ask), PAG_SIM_UPDATE_BAD_HEADER);
     struct pag_sim_update_head head = { .length = 4, .has_md5 = true };
-    assert_int_equal(pag_sim_update_end(pag_span_of(good, 4), &head), PAG_SIM_UPDATE_ERROR_MD5);
+    assert_int_equal(pag_sim_update_end(pag_span_of(good, 4), &head, &ask, false), PAG_SIM_UPDATE_ERROR_MD5);
     head.has_md5 = false;
-    assert_int_equal(pag_sim_update_end(pag_span_of(good, 4), &head), PAG_SIM_UPDATE_GO);
-    assert_int_equal(pag_sim_update_end(pag_span_of(html, 4), &head), PAG_SIM_UPDATE_ERROR_MAGIC);
+    assert_int_equal(pag_sim_update_end(pag_span_of(good, 4), &head, &ask, false), PAG_SIM_UPDATE_GO);
+    assert_int_equal(pag_sim_update_end(pag_span_of(html, 4), &head, &ask, false),
+                     PAG_SIM_UPDATE_ERROR_MAGIC);
 }
 
 static void faults_are_numbers_or_shares_of_the_fleet(void **state)
@@ -148,7 +151,7 @@ static void faults_are_numbers_or_shares_of_the_fleet(void **state)
     assert_int_equal(fault[PAG_SIM_CORRUPT], 1);
     uint32_t count[PAG_SIM_FAULT_COUNT] = { 0 };
     for (uint32_t i = 0; i < 50; i++) {
-        count[pag_sim_fault_of(fault, false, i)]++;
+        count[pag_sim_fault_of(fault, i)]++;
     }
     assert_int_equal(count[PAG_SIM_CRASH], 5);
     assert_int_equal(count[PAG_SIM_FAULT_NONE], 42);

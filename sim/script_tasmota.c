@@ -1,0 +1,131 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "sim/scripts.h"
+
+/*
+ * Tasmota: OtaUrl and Upgrade come over MQTT. Five attempts, the second half of them for the packed file;
+ * what does not fit is reached over a smaller image of the same version, called -minimal, which asks for the
+ * first one again.
+ */
+
+enum { ATTEMPTS = 5, PACKED_FROM = ATTEMPTS / 2 };
+
+/* "…/tasmota-DE.bin.gz" becomes "…/tasmota-minimal.bin.gz". */
+void pag_sim_tasmota_minimal(const char *url, char *out, size_t cap)
+{
+    const char *slash = strrchr(url, '/');
+    const char *file = slash != NULL ? slash + 1 : url;
+    const char *dot = strchr(file, '.');
+    size_t name = dot != NULL ? (size_t)(dot - file) : strlen(file);
+    for (size_t i = name; i > 0; i--) {
+        if (file[i - 1] == '-') {
+            name = i - 1;
+            break;
+        }
+    }
+    (void)snprintf(out, cap, "%.*s%.*s-minimal%s", (int)(file - url), url, (int)name, file,
+                   dot != NULL ? dot : "");
+}
+
+static bool is_minimal(const struct pag_sim_device *d)
+{
+    const struct pag_sim_client *c = d->body;
+    return c->word != 0;
+}
+
+static enum pag_err ask(struct pag_sim_device *d)
+{
+    struct pag_sim_client *c = d->body;
+    char version[PAG_VERSION_MAX + 16];
+    struct pag_buf out = { c->fetch.wire, 0, sizeof(c->fetch.wire) };
+    const bool packed = c->step >= PACKED_FROM && strstr(c->extra, ".gz") == NULL;
+    (void)snprintf(c->path, sizeof(c->path), "%.190s%s", c->extra, packed ? ".gz" : "");
+    if (c->total != 0) { /* told that it does not fit */
+        char minimal[PAG_SIM_PATH_MAX];
+        pag_sim_tasmota_minimal(c->path, minimal, sizeof(minimal));
+        memcpy(c->path, minimal, sizeof(minimal));
+    }
+    struct pag_sim_update_ask about = pag_sim_client_about(d);
+    (void)snprintf(version, sizeof(version), "%s(%s)", d->now.version, is_minimal(d) ? "minimal" : "tasmota");
+    about.version = version;
+    const enum pag_err err = pag_sim_update_request(&out, &about);
+    c->fetch.wire_n = out.n;
+    return err;
+}
+
+static enum pag_sim_next give_up(struct pag_sim_device *d, enum pag_sim_update verdict)
+{
+    struct pag_sim_client *c = d->body;
+    (void)snprintf(c->said, sizeof(c->said), "Failed %d", (int)verdict);
+    return pag_sim_client_fail(d, "upgrade failed", (int)verdict);
+}
+
+static enum pag_sim_next head(struct pag_sim_device *d)
+{
+    struct pag_sim_client *c = d->body;
+    const enum pag_sim_update verdict = pag_sim_script_judge(d);
+    if (verdict == PAG_SIM_UPDATE_GO) {
+        pag_sim_link_close(d, false);
+        return PAG_SIM_NEXT_READ;
+    }
+    if (verdict == PAG_SIM_UPDATE_NONE) {
+        return PAG_SIM_NEXT_CURRENT;
+    }
+    if ((verdict == PAG_SIM_UPDATE_SPACE || verdict == PAG_SIM_UPDATE_FLASH_SIZE) && c->total == 0) {
+        c->total = 1; /* the detour */
+        return PAG_SIM_NEXT_ASK;
+    }
+    return c->step + 1 < ATTEMPTS ? PAG_SIM_NEXT_ASK : give_up(d, verdict);
+}
+
+static enum pag_sim_next body(struct pag_sim_device *d)
+{
+    struct pag_sim_client *c = d->body;
+    (void)snprintf(c->said, sizeof(c->said), "Successful. Restarting");
+    c->word = c->total != 0;
+    c->total = 0;
+    return pag_sim_script_whole(d);
+}
+
+/* The minimal image goes for what it stands in for, by itself. */
+static void told(struct pag_sim_device *d)
+{
+    struct pag_sim_client *c = d->body;
+    if (is_minimal(d) && c->phase == PAG_SIM_PHASE_IDLE) {
+        pag_sim_client_begin(d);
+    } else if (c->to_confirm) {
+        c->to_confirm = false;
+        pag_sim_device_outcome(d, PAG_SIM_CONFIRMED);
+    }
+}
+
+static void message(struct pag_sim_device *d, const struct pag_mqttc_packet *m)
+{
+    struct pag_sim_client *c = d->body;
+    size_t at = m->topic.n;
+    while (at > 0 && m->topic.p[at - 1] != '/') {
+        at--;
+    }
+    const struct pag_span word = pag_span_of(m->topic.p + at, m->topic.n - at);
+    d->reached = true;
+    if (pag_span_eq_nocase(word, "OtaUrl")) {
+        /* Path only: host and port are those of the run. */
+        const char *url = (const char *)m->payload.p;
+        const size_t scheme = pag_span_starts(m->payload, "http://") ? strlen("http://") : 0;
+        const size_t slash = pag_span_find(m->payload, scheme, '/');
+        if (m->payload.n - slash < sizeof(c->extra)) {
+            memcpy(c->extra, url + slash, m->payload.n - slash);
+            c->extra[m->payload.n - slash] = '\0';
+        }
+    } else if (pag_span_eq_nocase(word, "Upgrade") && c->phase == PAG_SIM_PHASE_IDLE && c->extra[0] != '\0' &&
+               (pag_span_eq_str(m->payload, "1") || m->payload.n >= 3)) {
+        pag_sim_client_begin(d);
+    }
+}
+
+const struct pag_sim_script pag_sim_script_tasmota = {
+    .waits = true, .ask = ask, .head = head, .body = body, .message = message, .told = told
+};
