@@ -280,7 +280,7 @@ static const struct pag_command table[] = {
       create_flags, NULL, 1, 1, false, false, false, pag_cmd_product_create },
     { "product set", "NAME KEY=VALUE…", "change settings",
       "pagurus product set meter poll_s=300\npagurus product set old legacy_auth=none "
-      "plain_http=true\npagurus product set old topics.status=/status/{id}",
+      "plain_http=true --yes\npagurus product set old topics.status=/status/{id}",
       NULL, "product", 2, 32, false, false, false, pag_cmd_product_set },
     { "product dialect", "NAME [DIALECT] [KEY=VALUE…]", "speak secureESP8266 with its devices",
       "pagurus product dialect measure secureesp8266\npagurus product dialect measure ntpserver=ntp.example.net "
