@@ -136,6 +136,19 @@ static int read_flags(struct lan *p)
     return rc;
 }
 
+/* A protocol of its own before a mere web page. */
+static const struct pag_mdns_found *best_of(const struct pag_mdns_list *list, const char *host)
+{
+    const struct pag_mdns_found *best = NULL;
+    for (size_t i = 0; i < list->n; i++) {
+        bool better = best == NULL || best->protocol == PAG_PUSH_WEB;
+        if (pag_mdns_is(&list->item[i], host) && better) {
+            best = &list->item[i];
+        }
+    }
+    return best;
+}
+
 /* The device's own announcement says what it speaks, and where. */
 static int guess_protocol(struct lan *p)
 {
@@ -143,12 +156,7 @@ static int guess_protocol(struct lan *p)
     const struct pag_mdns_query q = { .to = p->o.mdns, .until_host = p->o.host, .stop = &stop };
     const struct pag_mdns_found *best = NULL;
     if (list != NULL && pag_mdns_browse(&q, LOOK_MS, list) == PAG_OK) {
-        for (size_t i = 0; i < list->n; i++) {
-            bool better = best == NULL || best->protocol == PAG_PUSH_WEB;
-            if (pag_mdns_is(&list->item[i], p->o.host) && better) {
-                best = &list->item[i];
-            }
-        }
+        best = best_of(list, p->o.host);
     }
     if (best != NULL) {
         p->o.protocol = best->protocol;
@@ -159,9 +167,11 @@ static int guess_protocol(struct lan *p)
     }
     bool found = best != NULL;
     pag_mdns_list_free(list);
-    return found ? PAG_EXIT_OK
-                 : pag_cli_fail(p->cli, PAG_EXIT_USAGE, "--protocol espota, esphome, web or wled",
-                                "%s does not announce what it speaks", p->o.host);
+    if (found) {
+        return PAG_EXIT_OK;
+    }
+    return pag_cli_fail(p->cli, PAG_EXIT_USAGE, "--protocol espota, esphome, web or wled",
+                        "%s does not announce what it speaks", p->o.host);
 }
 
 static int choose_protocol(struct lan *p)

@@ -70,31 +70,36 @@ static int get_page(struct round *o, const char *path, json_t **reply)
     return rc;
 }
 
+/* One page of one product; *cursor leads to the next, NULL: the end. */
+static int get_work_page(struct round *o, const char *product, const char **cursor, bool *whole)
+{
+    struct pag_cli *cli = o->r->cli;
+    json_t *reply = NULL;
+    const char *path =
+        pag_cli_text(cli, "/relay/work?product=%s&limit=1000", pag_client_escape(cli, product));
+    if (*cursor != NULL) {
+        path = pag_cli_text(cli, "%s&cursor=%s", path, pag_client_escape(cli, *cursor));
+    }
+    int rc = get_page(o, path, &reply);
+    *whole &= reply != NULL;
+    (void)json_array_extend(o->recorded, json_object_get(reply, "items"));
+    *cursor = json_string_value(json_object_get(reply, "next_cursor"));
+    return rc;
+}
+
 /* What the server has on its push devices; *whole: all of it came. */
 static int get_work(struct round *o, bool *whole)
 {
-    struct pag_cli *cli = o->r->cli;
-    o->recorded = pag_cli_keep(cli, json_array());
+    int rc = PAG_EXIT_OK;
+    o->recorded = pag_cli_keep(o->r->cli, json_array());
     *whole = true;
-    for (size_t i = 0; i < o->r->product_n; i++) {
+    for (size_t i = 0; rc == PAG_EXIT_OK && i < o->r->product_n; i++) {
         const char *cursor = NULL;
         do {
-            json_t *reply = NULL;
-            int rc = get_page(o,
-                              pag_cli_text(cli, "/relay/work?product=%s&limit=1000%s%s",
-                                           pag_client_escape(cli, o->r->product[i]),
-                                           cursor != NULL ? "&cursor=" : "",
-                                           cursor != NULL ? pag_client_escape(cli, cursor) : ""),
-                              &reply);
-            if (rc != PAG_EXIT_OK) {
-                return rc;
-            }
-            *whole &= reply != NULL;
-            (void)json_array_extend(o->recorded, json_object_get(reply, "items"));
-            cursor = json_string_value(json_object_get(reply, "next_cursor"));
-        } while (cursor != NULL);
+            rc = get_work_page(o, o->r->product[i], &cursor, whole);
+        } while (rc == PAG_EXIT_OK && cursor != NULL);
     }
-    return PAG_EXIT_OK;
+    return rc;
 }
 
 /* ---- who is here ---- */

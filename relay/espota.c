@@ -174,8 +174,7 @@ static enum step refused(struct espota *e, const struct pag_espota_answer *a)
         { 8, PAG_E_HARDWARE, "the device was flashed with a wrong flash size: flash it by cable once" },
         { 9, PAG_E_HARDWARE, "the image is for another flash size: build it for this board" },
         { 10, PAG_E_HARDWARE, "this is no image for its chip" },
-        { 11, PAG_E_BUSY,
-          "press the reset button once: after flashing by cable the first update needs it" },
+        { 11, PAG_E_BUSY, "press the reset button once: after flashing by cable the first update needs it" },
         { 12, PAG_E_SIGNATURE, "the device refuses the image's signature" },
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {

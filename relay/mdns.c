@@ -108,7 +108,21 @@ static enum pag_err label_put(struct name *out, struct pag_span label)
     return PAG_OK;
 }
 
-/* RFC 1035 4.1.4; a pointer leads strictly back, so that every name ends. *at moves behind it. */
+/* Where a pointer at i leads: strictly before lowest, so that every name ends. */
+static enum pag_err pointer_read(struct pag_span p, size_t i, size_t lowest, size_t *to)
+{
+    if (i + 1 >= p.n) {
+        return PAG_E_SHORT;
+    }
+    size_t place = (size_t)(p.p[i] & 0x3FU) << 8 | p.p[i + 1];
+    if (place >= lowest) {
+        return PAG_E_SYNTAX;
+    }
+    *to = place;
+    return PAG_OK;
+}
+
+/* RFC 1035 4.1.4. *at moves behind the name. */
 static enum pag_err name_read(struct pag_span p, size_t *at, struct name *out)
 {
     size_t i = *at;
@@ -117,6 +131,7 @@ static enum pag_err name_read(struct pag_span p, size_t *at, struct name *out)
     memset(out, 0, sizeof *out);
     for (unsigned labels = 0; labels < LABELS_MAX; labels++) {
         struct pag_span label;
+        enum pag_err err = PAG_OK;
         if (i >= p.n) {
             return PAG_E_SHORT;
         }
@@ -126,23 +141,17 @@ static enum pag_err name_read(struct pag_span p, size_t *at, struct name *out)
             return PAG_OK;
         }
         if (len >= 0xC0) {
-            if (i + 1 >= p.n) {
-                return PAG_E_SHORT;
-            }
-            size_t to = (size_t)(len & 0x3FU) << 8 | p.p[i + 1];
             behind = behind != 0 ? behind : i + 2;
-            if (to >= lowest) {
-                return PAG_E_SYNTAX;
-            }
-            lowest = to;
-            i = to;
-            continue;
+            err = pointer_read(p, i, lowest, &i);
+            lowest = i;
+        } else {
+            bool fits = len <= LABEL_MAX && pag_span_sub(p, i + 1, len, &label) == PAG_OK;
+            err = fits ? label_put(out, label) : PAG_E_SYNTAX;
+            i += 1U + len;
         }
-        if (len > LABEL_MAX || pag_span_sub(p, i + 1, len, &label) != PAG_OK ||
-            label_put(out, label) != PAG_OK) {
-            return PAG_E_SYNTAX;
+        if (err != PAG_OK) {
+            return err;
         }
-        i += 1U + len;
     }
     return PAG_E_SYNTAX;
 }

@@ -99,9 +99,9 @@ void pag_push_clean(struct pag_span said, char *out, size_t cap)
 {
     size_t n = 0;
     for (size_t i = 0; i < said.n && n + 1 < cap; i++) {
-        char c = said.p[i] > 0x20 && said.p[i] < 0x7F ? (char)said.p[i] : ' ';
+        uint8_t c = said.p[i] > 0x20 && said.p[i] < 0x7F ? said.p[i] : (uint8_t)' ';
         if (c != ' ' || (n > 0 && out[n - 1] != ' ')) {
-            out[n++] = c;
+            out[n++] = (char)c;
         }
     }
     while (n > 0 && out[n - 1] == ' ') {

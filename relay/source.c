@@ -28,21 +28,33 @@ static bool is_known(const struct pag_mdns_found *list, size_t n, const struct p
     return false;
 }
 
+/* What one source has added behind n, without what others have named before. */
+static size_t merge(struct pag_mdns_found *list, size_t n, size_t to)
+{
+    size_t kept = n;
+    for (size_t k = n; k < to; k++) {
+        if (!is_known(list, kept, &list[k])) {
+            list[kept++] = list[k];
+        }
+    }
+    return kept;
+}
+
 size_t pag_relay_look(const struct pag_relay_source *source, size_t source_n, uint32_t ms,
                       struct pag_mdns_found *list, size_t max)
 {
     size_t n = 0;
     for (size_t i = 0; i < source_n; i++) {
-        size_t from = n;
         size_t to = n;
         (void)source[i].look(source[i].ctx, ms, list, &to, max);
-        for (size_t k = from; k < to; k++) {
-            if (!is_known(list, n, &list[k])) {
-                list[n++] = list[k];
-            }
-        }
+        n = merge(list, n, to);
     }
     return n;
+}
+
+static int lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
 }
 
 void pag_relay_id(const struct pag_mdns_found *f, char out[PAG_DEVICE_ID_MAX + 1])
@@ -50,21 +62,18 @@ void pag_relay_id(const struct pag_mdns_found *f, char out[PAG_DEVICE_ID_MAX + 1
     const char *name = f->mac[0] != '\0' ? f->mac : f->host[0] != '\0' ? f->host : f->name;
     size_t n = 0;
     for (const char *p = name; *p != '\0' && n < PAG_DEVICE_ID_MAX; p++) {
-        char c = *p >= 'A' && *p <= 'Z' ? (char)(*p + ('a' - 'A')) : *p;
+        int c = lower(*p);
         bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (plain || (n > 0 && out[n - 1] != '-')) {
-            out[n++] = plain ? c : '-';
+        if (plain) {
+            out[n++] = (char)c;
+        } else if (n > 0 && out[n - 1] != '-') {
+            out[n++] = '-';
         }
     }
     while (n > 0 && out[n - 1] == '-') {
         n--;
     }
     out[n] = '\0';
-}
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
 bool pag_relay_matches(const char *pattern, const char *text)

@@ -115,21 +115,6 @@ static CURLcode get(CURL *c, struct answer *a, const char *url)
 
 /* ---- what answers mean ---- */
 
-enum pag_web_form pag_web_form_of(struct pag_span page)
-{
-    static const char mark[] = "name=";
-    size_t m = sizeof mark - 1;
-    for (size_t i = 0; i + m + 9 < page.n; i++) {
-        if (memcmp(page.p + i, mark, m) == 0) {
-            size_t at = i + m + (page.p[i + m] == '\'' || page.p[i + m] == '"' ? 1 : 0);
-            if (memcmp(page.p + at, "firmware", 8) == 0) {
-                return PAG_WEB_NEW;
-            }
-        }
-    }
-    return PAG_WEB_OLD;
-}
-
 static bool holds(struct pag_span s, const char *word)
 {
     size_t n = strlen(word);
@@ -139,6 +124,13 @@ static bool holds(struct pag_span s, const char *word)
         }
     }
     return false;
+}
+
+enum pag_web_form pag_web_form_of(struct pag_span page)
+{
+    bool fresh =
+        holds(page, "name='firmware") || holds(page, "name=\"firmware") || holds(page, "name=firmware");
+    return fresh ? PAG_WEB_NEW : PAG_WEB_OLD;
 }
 
 /* The page's text: without tags, on one line. */

@@ -304,14 +304,14 @@ enum pag_err pag_app_relay_work(struct pag_call *call, const char *product, cons
 {
     struct pag_product p;
     struct pag_neighbour *list = NULL;
-    size_t n = 0;
+    size_t n = limit;
     memset(out, 0, sizeof *out);
     enum pag_err err = pag_find_product(call, call->thread->db, product, &p);
     if (err == PAG_OK) {
-        err = pag_neighbour_list(call->thread->db, call->arena, p.id, after != NULL ? after : "", limit,
-                                 &list, &n);
+        err = pag_neighbour_list(call->thread->db, call->arena, p.id, after != NULL ? after : "", &list, &n);
     }
     const struct pag_catalog *c = err == PAG_OK ? pag_store_catalog(call->thread->reader, p.id) : NULL;
+    n = err == PAG_OK ? n : 0;
     if (err == PAG_OK) {
         out->product = pag_arena_text(call->arena, pag_span_str(p.name));
         out->item = pag_arena_alloc(call->arena, (n + 1) * sizeof *out->item);

@@ -44,15 +44,16 @@ enum pag_err pag_neighbour_put(struct pag_db *db, const struct pag_neighbour *n)
 }
 
 enum pag_err pag_neighbour_list(struct pag_db *db, struct pag_arena *arena, const char *product,
-                                const char *after, uint32_t limit, struct pag_neighbour **list, size_t *n)
+                                const char *after, struct pag_neighbour **list, size_t *n)
 {
     struct pag_q q = pag_q_of(db, "SELECT " COLUMNS " FROM neighbour WHERE product_id = ? AND device_id > ? "
                                   "ORDER BY device_id LIMIT ?");
+    size_t limit = *n;
     *n = 0;
     *list = pag_arena_alloc(arena, limit * sizeof **list);
     pag_q_text(&q, product);
     pag_q_text(&q, after);
-    pag_q_int(&q, limit);
+    pag_q_int(&q, (int64_t)limit);
     while (*list != NULL && *n < limit && pag_q_row(&q)) {
         read_row(&q, &(*list)[(*n)++]);
     }

@@ -9,8 +9,8 @@
 /* PAG_E_NOT_FOUND. */
 enum pag_err pag_neighbour_get(struct pag_db *db, const char *device, struct pag_neighbour *out);
 enum pag_err pag_neighbour_put(struct pag_db *db, const struct pag_neighbour *n);
-/* Those of a product (hex id) after a device id, by id: up to limit, in arena. */
+/* Those of a product (hex id) after a device id, by id, in arena. *n: at most so many, then how many. */
 enum pag_err pag_neighbour_list(struct pag_db *db, struct pag_arena *arena, const char *product,
-                                const char *after, uint32_t limit, struct pag_neighbour **list, size_t *n);
+                                const char *after, struct pag_neighbour **list, size_t *n);
 
 #endif

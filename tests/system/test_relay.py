@@ -408,3 +408,40 @@ def test_rules_say_what_is_wrong_with_them(tmp_path):
     path.chmod(0o644)
     assert "others can read it" in cli("relay", "--products", "lamp", "--devices", path, want=2).stderr
     assert "--products" in cli("relay", want=2).stderr
+
+
+NAMESPACE = """
+set -e
+ip link set lo up multicast on
+ip route add 224.0.0.0/4 dev lo
+exec {python} - <<'PY'
+import socket, struct, subprocess, sys, threading
+sys.path.insert(0, {tests!r})
+from support import lan_devices as lan
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sock.bind(("224.0.0.251", 5353))
+sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1"))
+def answer():
+    while True:
+        said, peer = sock.recvfrom(2048)
+        records = lan.service_records({{"service": "_arduino._tcp", "name": "cellar", "host": "cellar", "port": 8266,
+                                       "address": "10.77.0.9"}})
+        sock.sendto(said[:2] + struct.pack(">HHHHH", 0x8400, 0, len(records), 0, 0) + b"".join(records), peer)
+threading.Thread(target=answer, daemon=True).start()
+sys.exit(subprocess.call([{pagurus!r}, "relay", "--find", "--json"]))
+PY
+"""
+
+
+def test_the_multicast_group_is_asked_on_every_interface(tmp_path):
+    """In a network of its own, with the real group and port."""
+    import sys
+    probe = subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("no network namespace to be had")
+    script = NAMESPACE.format(python=sys.executable, tests=os.path.dirname(os.path.abspath(__file__)), pagurus=str(PAGURUS))
+    done = subprocess.run(["unshare", "-rn", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False,
+                          env=Cli(tmp_path).env)
+    assert done.returncode == 0, done.stderr
+    assert [one["address"] for one in json.loads(done.stdout)["items"]] == ["10.77.0.9:8266"]
