@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "server/domain/file.h"
+
 /* ---- what a release is to a device ---- */
 
 /* A key or none: NULL is the key of an image without one. */
@@ -204,7 +206,8 @@ int pag_epochs_place(const struct pag_epochs_way *way, const struct pag_key_stat
     const uint8_t *brought = NULL;
     for (uint32_t i = 0; i < candidate->release->image_n; i++) {
         const struct pag_release_image *image = &candidate->release->image[i];
-        brought = image->has_embedded_key ? embedded_of(image) : brought;
+        bool counts_here = image->has_embedded_key && !pag_image_is_side(image->name);
+        brought = counts_here ? embedded_of(image) : brought;
     }
     uint32_t sequence = candidate->release->sequence;
     if (way->next != NULL && sequence >= way->next->release->sequence) {
@@ -218,7 +221,7 @@ int pag_epochs_place(const struct pag_epochs_way *way, const struct pag_key_stat
 static const struct pag_release_image *firmware_of(const struct pag_release *r)
 {
     for (uint32_t i = 0; i < r->image_n; i++) {
-        if (r->image[i].kind != PAG_IMAGE_FILESYSTEM) {
+        if (r->image[i].kind != PAG_IMAGE_FILESYSTEM && !pag_image_is_side(r->image[i].name)) {
             return &r->image[i];
         }
     }

@@ -246,8 +246,8 @@ bool pag_plan_fits_board(const struct pag_catalog *c, const struct pag_facts *f,
                          const struct pag_plan_release *r, uint32_t image)
 {
     const struct pag_release_image *i = &r->release->image[image];
-    return i->kind != PAG_IMAGE_FILESYSTEM && chip_of(c, f) == (uint32_t)i->chip &&
-           fits_hardware(f, i, r->manifest[image]);
+    return i->kind != PAG_IMAGE_FILESYSTEM && !pag_image_is_side(i->name) &&
+           chip_of(c, f) == (uint32_t)i->chip && fits_hardware(f, i, r->manifest[image]);
 }
 
 static enum pag_plan_reason judge_fit(struct judge *j)

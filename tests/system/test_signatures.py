@@ -174,6 +174,7 @@ def test_no_release_that_brings_a_key_is_left_out(owner, keys):
         seen.append(version)
         device.image = images[version]
     assert seen == ["1.1.0", "1.3.0", "1.4.0"]
+    assert owner.server.rest("GET", f"/devices/{device.mac}")["verify_key"] == keys[2].id
 
 
 def test_what_cuts_devices_off_is_refused_with_their_names(owner, keys):
@@ -371,3 +372,17 @@ def test_core_2_5_gets_the_form_that_it_checks_and_others_theirs(owner, keys):
     assert owner.server.upload(owner.ids["2.0.1"], legacy, "firmware-legacy").status == 201
     assert owner.act("2.0.1", "publish").status == 200
     assert devices["2.5.2"].raw()[2] == legacy
+
+
+def test_what_is_known_by_its_version_text_alone_goes_through_every_key(owner, keys):
+    images = rotation(owner, keys)
+    device = plug(owner, esp8266.arduino(owner.name, "0.0.1"), "1.0.0")
+    device.headers = lambda mode="sketch", of=device.headers: [p for p in of(mode) if "md5" not in p[0]]
+    seen = []
+    for _ in range(5):
+        status, _, body, _ = device.raw()
+        if status == 304:
+            break
+        device.version = next(v for v, image in images.items() if body.startswith(image))
+        seen.append(device.version)
+    assert seen == ["1.1.0", "1.3.0", "1.4.0"]

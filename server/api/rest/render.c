@@ -267,6 +267,8 @@ json_t *pag_render_device(const struct pag_render_device *v)
     put_uint(o, "epoch", f->epoch.source != PAG_ABSENT ? f->epoch.value : 0);
     put_uint(o, "trust_version", f->trust_version.source != PAG_ABSENT ? f->trust_version.value : 0);
     put_str(o, "boot_state", boot_word(&f->boot_state));
+    put(o, "verify_key",
+        d->has_verify_key ? pag_json_hex(pag_span_of(d->verify_key, sizeof d->verify_key)) : json_null());
     put_time(o, "last_seen", d->last_seen_ms);
     put_time(o, "last_poll", d->last_poll_ms);
     put_time(o, "enrolled_at", d->enrolled_ms);
