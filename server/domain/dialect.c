@@ -145,33 +145,40 @@ enum pag_evidence pag_secureesp_evidence(const struct pag_command *c, const stru
     return e;
 }
 
+static const struct {
+    const char *part, *advice;
+} known[] = {
+    { "certificate doesn't match",
+      "The server's certificate does not chain to the device's ca.der, or does not carry the host name "
+      "of "
+      "its config.json: pagurus doctor shows the names; config.json must use one of them." },
+    { "ERROR[12]", "The image is not signed with the key that the running firmware carries: sign it with "
+                   "that key, and bring the new key in a release of its own first." },
+    { "ERROR[4]", "The image does not fit into the free sketch space: make it smaller, or change the "
+                  "flash layout by cable." },
+    { "ERROR[5]", "The file is larger than announced or was cut: it is fetched again." },
+    { "ERROR[7]", "The file was damaged on its way to the device: it is fetched again." },
+    { "ERROR[8]", "The flash chip is smaller than the running firmware says: build for its real size." },
+    { "ERROR[9]", "The image was built for a larger flash chip: build it for this board." },
+    { "ERROR[10]", "This is no image for an ESP8266: publish the .bin (or .bin.signed) of this board." },
+    { "ERROR[11]", "The device was flashed by cable and not reset since: press reset once." },
+};
+
+static bool holds(struct pag_span text, struct pag_span part)
+{
+    for (size_t at = 0; at + part.n <= text.n; at++) {
+        if (memcmp(text.p + at, part.p, part.n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *pag_secureesp_advice(const char *message)
 {
-    static const struct {
-        const char *part, *advice;
-    } known[] = {
-        { "certificate doesn't match",
-          "The server's certificate does not chain to the device's ca.der, or does not carry the host name "
-          "of "
-          "its config.json: pagurus doctor shows the names; config.json must use one of them." },
-        { "ERROR[12]", "The image is not signed with the key that the running firmware carries: sign it with "
-                       "that key, and bring the new key in a release of its own first." },
-        { "ERROR[4]", "The image does not fit into the free sketch space: make it smaller, or change the "
-                      "flash layout by cable." },
-        { "ERROR[5]", "The file is larger than announced or was cut: it is fetched again." },
-        { "ERROR[7]", "The file was damaged on its way to the device: it is fetched again." },
-        { "ERROR[8]", "The flash chip is smaller than the running firmware says: build for its real size." },
-        { "ERROR[9]", "The image was built for a larger flash chip: build it for this board." },
-        { "ERROR[10]", "This is no image for an ESP8266: publish the .bin (or .bin.signed) of this board." },
-        { "ERROR[11]", "The device was flashed by cable and not reset since: press reset once." },
-    };
-    struct pag_span text = pag_span_str(message);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        struct pag_span part = pag_span_str(known[i].part);
-        for (size_t at = 0; at + part.n <= text.n; at++) {
-            if (memcmp(text.p + at, part.p, part.n) == 0) {
-                return known[i].advice;
-            }
+        if (holds(pag_span_str(message), pag_span_str(known[i].part))) {
+            return known[i].advice;
         }
     }
     return "";

@@ -18,27 +18,35 @@ size_t pag_head_dialect_filters(const struct pag_mqtt_head *head,
     return head->dialect ? PAG_HEAD_DIALECT_FILTERS : 0;
 }
 
+/* Without its last level; empty when it has one only. */
+static struct pag_span parent(struct pag_span topic)
+{
+    size_t n = topic.n;
+    while (n > 0 && topic.p[n - 1] != '/') {
+        n--;
+    }
+    return (struct pag_span){ topic.p, n > 0 ? n - 1 : 0 };
+}
+
+static enum pag_topic_kind kind_of(const struct pag_dialect_topic *t)
+{
+    if (t->device_reads) {
+        return PAG_TOPIC_COMMAND;
+    }
+    return t->will ? PAG_TOPIC_GONE : PAG_TOPIC_SAMPLE;
+}
+
 bool pag_head_dialect_topic(struct pag_span topic, struct pag_topic *out)
 {
     const struct pag_dialect_topic *list = NULL;
     size_t n = pag_dialect_topics(PAG_DIALECT_SECUREESP, &list);
     struct pag_span device;
     for (size_t i = 0; i < n; i++) {
-        struct pag_span tmpl = pag_span_str(list[i].pattern);
-        struct pag_span have = topic;
-        if (list[i].device_reads) { /* the last level is the command */
-            size_t slash = topic.n;
-            while (slash > 0 && topic.p[slash - 1] != '/') {
-                slash--;
-            }
-            have.n = slash > 0 ? slash - 1 : 0;
-            tmpl.n -= 2;
-        }
-        if (pag_topic_template_match(tmpl, have, &device)) {
-            enum pag_topic_kind kind = list[i].device_reads ? PAG_TOPIC_COMMAND
-                                       : list[i].will       ? PAG_TOPIC_GONE
-                                                            : PAG_TOPIC_SAMPLE;
-            *out = (struct pag_topic){ .kind = kind, .device = device };
+        struct pag_span pattern = pag_span_str(list[i].pattern);
+        bool reads = list[i].device_reads; /* its last level is the command */
+        if (pag_topic_template_match(reads ? parent(pattern) : pattern, reads ? parent(topic) : topic,
+                                     &device)) {
+            *out = (struct pag_topic){ .kind = kind_of(&list[i]), .device = device };
             return true;
         }
     }

@@ -131,11 +131,11 @@ bool pag_secureesp_config_check(struct pag_arena *arena, json_t *patch, bool dev
     return words_ok(patch, problem) && ok;
 }
 
-void pag_secureesp_config_merge(json_t *into, const json_t *patch)
+void pag_secureesp_config_merge(json_t *into, json_t *patch)
 {
     const char *name = NULL;
     json_t *value = NULL;
-    json_object_foreach((json_t *)(uintptr_t)patch, name, value)
+    json_object_foreach(patch, name, value)
     {
         if (json_is_null(value)) {
             (void)json_object_del(into, name);

@@ -31,7 +31,7 @@ struct pag_secureesp_place {
 bool pag_secureesp_config_check(struct pag_arena *arena, json_t *patch, bool device,
                                 struct pag_problem *problem);
 /* into gets what patch says. */
-void pag_secureesp_config_merge(json_t *into, const json_t *patch);
+void pag_secureesp_config_merge(json_t *into, json_t *patch);
 /* Stored text back to JSON: {} for an empty or unreadable one. New reference. */
 json_t *pag_secureesp_config_load(struct pag_span text);
 /* What is for people: passwords are not shown. New reference. */
