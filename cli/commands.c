@@ -138,6 +138,25 @@ FLAGS(config_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use the co
       { "device-server", 0, "HOST[:PORT]",
         "address that devices use (the server's host and its port for devices)" },
       { "hardware", 0, "ID", "board, when the product lists several" }, OUTPUT_FLAG);
+FLAGS(fs_image_flags, PRODUCT_FLAG, { "format", 0, "WORD", "littlefs, spiffs or nvs: what the firmware mounts" },
+      { "layout", 0, "NAME", "flash layout: 4m1m, 1m64 … of the ESP8266 core, esp32-default …" },
+      { "size", 0, "BYTES", "size of the partition instead: 1024000, 0xFA000, 1000k" },
+      { "block", 0, "BYTES", "erase block (8192 in ESP8266 layouts from 512k on, else 4096)" },
+      { "page", 0, "BYTES", "SPIFFS: page (256); LittleFS: unit of programming (64, ESP32 128)" },
+      { "chip", 0, "NAME", "esp8266 or esp32 … (the product's)" },
+      { "dir", 0, "FOLDER", "files of yours that go along" },
+      { "only-dir", 0, NULL, "nothing but the files of --dir: no server is asked" },
+      { "namespace", 0, "NAME", "NVS: of files in no folder (pagurus)" },
+      { "device", 0, "ID", "a known device, repeatable" }, { "mac", 0, "MAC", "a new device, repeatable" },
+      { "uses", 0, "N", "devices that may use the code (1)" },
+      { "ttl", 0, "7d", "how long the code is good" },
+      { "code", 0, "CODE", "use this code instead of making one" },
+      { "cert", 0, "FILE", "secureESP8266: certificate that the device has, with --key" },
+      { "key", 0, "FILE", "its private key" },
+      { "device-server", 0, "HOST[:PORT]",
+        "address that devices use (the server's host and its port for devices)" },
+      { "hardware", 0, "ID", "board, when the product lists several" },
+      { "output", 'o', "FILE", "the image; % in it becomes the MAC" });
 FLAGS(explain_flags, { "as", 0, "CLIENT", "esp8266 or esp32: numbers that both have differ" });
 FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files, secureesp8266" },
       { "auth", 0, "WORD", "certificate, token or none, instead of the product's legacy_auth" },
@@ -389,6 +408,11 @@ static const struct pag_command table[] = {
       "pagurus enroll device-config --product meter --mac 84:f3:eb:00:00:03 -o device.conf\npagurus enroll "
       "device-config --product meter --uses 50 --device-server ota.example.net:8444",
       config_flags, NULL, 0, 0, false, false, false, pag_cmd_device_config },
+    { "enroll fs-image", NULL, "file-system image that a device boots with",
+      "pagurus enroll fs-image --product measure --mac 84:f3:eb:00:00:03 --format spiffs --layout 4m1m -o "
+      "data.bin\npagurus enroll fs-image --product meter --uses 20 --format littlefs --layout esp32-default --dir "
+      "data -o data.bin\npagurus enroll fs-image --only-dir --dir data --format nvs --layout esp32-nvs -o nvs.bin",
+      fs_image_flags, NULL, 0, 0, false, false, false, pag_cmd_fs_image },
 
     { "events", NULL, "what happened, oldest first",
       "pagurus events --follow\npagurus events --after 1200 --jsonl", events_flags, NULL, 0, 0, false, false,

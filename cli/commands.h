@@ -80,6 +80,7 @@ int pag_cmd_code_create(struct pag_cli *cli);
 int pag_cmd_code_list(struct pag_cli *cli);
 int pag_cmd_code_revoke(struct pag_cli *cli);
 int pag_cmd_device_config(struct pag_cli *cli);
+int pag_cmd_fs_image(struct pag_cli *cli);
 int pag_cmd_events(struct pag_cli *cli);
 int pag_cmd_event_follow(struct pag_cli *cli);
 int pag_cmd_push(struct pag_cli *cli);
