@@ -101,6 +101,8 @@ static bool merge(struct pag_rest *r, json_t *patch, bool device, struct change 
 {
     struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
     if (patch != NULL && !pag_secureesp_config_check(r->req->arena, patch, device, &problem)) {
+        json_decref(r->body);
+        r->body = NULL;
         pag_problem_reply(r->req, &problem);
         return false;
     }
