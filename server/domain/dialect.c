@@ -93,10 +93,13 @@ static enum pag_evidence because(enum pag_evidence e, const char *sentence, char
     return e;
 }
 
+/* A command is stamped when the store has it, which may be after a fast device has obeyed. */
+enum { STAMPED_MS = 500 };
+
 /* Since when: both count from a moment that the message itself tells. */
 static bool began_after(const struct pag_sample *s, enum pag_series_field f, int64_t sent_ms)
 {
-    return said(s, f) && s->at_ms - s->number[f] > sent_ms;
+    return said(s, f) && s->at_ms - s->number[f] > sent_ms - STAMPED_MS;
 }
 
 /* A message may have been on its way when the command was sent. */

@@ -53,6 +53,7 @@ static void a_command_is_over_when_the_device_shows_it(void **state)
         { PAG_WORD_FLASH, 0, 5000, 90000, 90000, "ERROR[12]: x", PAG_EVIDENCE_FAILED },
         { PAG_COMMAND_REBOOT, 0, 5000, 90000, 90000, "", PAG_EVIDENCE_NONE },
         { PAG_COMMAND_REBOOT, 0, 5000, 4000, 1000, "", PAG_EVIDENCE_DONE },
+        { PAG_COMMAND_REBOOT, 0, 5000, 5100, 1000, "", PAG_EVIDENCE_DONE }, /* obeyed before it was stamped */
         { PAG_COMMAND_REBOOT, 0, 130000, 900000, 900000, "", PAG_EVIDENCE_LOST },
     };
     (void)state;
