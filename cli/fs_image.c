@@ -20,6 +20,7 @@ struct order {
     const char *chip;
     const char *mac[TARGETS_MAX]; /* one NULL: for any device */
     size_t mac_n;
+    json_t *made; /* what --json says of each */
 };
 
 /* ---- flags ---- */
@@ -307,6 +308,10 @@ static void show(struct pag_cli *cli, const struct order *o, const struct pag_fs
     if (o->layout != NULL) {
         (void)json_object_set_new(v, "offset", json_integer(o->layout->offset));
     }
+    if (cli->json) {
+        (void)json_array_append(o->made, v);
+        return;
+    }
     if (pag_out_json(cli, v)) {
         return;
     }
@@ -379,6 +384,7 @@ int pag_cmd_fs_image(struct pag_cli *cli)
 {
     struct order *o = pag_cli_alloc(cli, sizeof *o);
     struct pag_fs_files *own = pag_cli_alloc(cli, sizeof *own);
+    o->made = pag_cli_keep(cli, json_array());
     int rc = read_targets(cli, o);
     rc = rc == PAG_EXIT_OK ? read_shape(cli, o) : rc;
     if (rc == PAG_EXIT_OK && pag_opt(cli, "dir") != NULL) {
@@ -386,6 +392,9 @@ int pag_cmd_fs_image(struct pag_cli *cli)
     }
     for (size_t i = 0; rc == PAG_EXIT_OK && i < o->mac_n; i++) {
         rc = one_image(cli, o, own, i);
+    }
+    if (json_array_size(o->made) > 0) {
+        (void)pag_out_json(cli, o->mac_n == 1 ? json_array_get(o->made, 0) : o->made);
     }
     return rc;
 }
