@@ -94,14 +94,22 @@ enum pag_err pag_app_file_again(struct pag_call *call, const struct pag_check_in
     return err;
 }
 
+static bool has_firmware(const struct pag_release *r)
+{
+    for (size_t k = 0; k < r->image_n; k++) {
+        if (r->image[k].kind != PAG_IMAGE_FILESYSTEM && !pag_image_is_side(r->image[k].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const struct pag_release *newest_firmware(const struct pag_catalog *c)
 {
     for (size_t i = c->release_n; i-- > 0;) {
         const struct pag_release *r = c->release[i].release;
-        for (size_t k = 0; r->state == PAG_RELEASE_PUBLISHED && k < r->image_n; k++) {
-            if (r->image[k].kind != PAG_IMAGE_FILESYSTEM && !pag_image_is_side(r->image[k].name)) {
-                return r;
-            }
+        if (r->state == PAG_RELEASE_PUBLISHED && has_firmware(r)) {
+            return r;
         }
     }
     return NULL;

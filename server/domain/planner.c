@@ -34,17 +34,25 @@ bool pag_catalog_by_md5(const struct pag_catalog *c, const uint8_t md5[16], uint
     return form != NULL;
 }
 
+static bool answering(const struct pag_release *r, const char *file, bool any, uint32_t *image)
+{
+    for (uint32_t i = 0; i < r->image_n; i++) {
+        if (pag_image_answers(&r->image[i], file, any)) {
+            *image = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool pag_catalog_by_file(const struct pag_catalog *c, const char *file, bool any, uint32_t *release,
                          uint32_t *image)
 {
     for (size_t r = c->release_n; r-- > 0;) {
         const struct pag_release *rel = c->release[r].release;
-        for (uint32_t i = 0; rel->state == PAG_RELEASE_PUBLISHED && i < rel->image_n; i++) {
-            if (pag_image_answers(&rel->image[i], file, any)) {
-                *release = (uint32_t)r;
-                *image = i;
-                return true;
-            }
+        if (rel->state == PAG_RELEASE_PUBLISHED && answering(rel, file, any, image)) {
+            *release = (uint32_t)r;
+            return true;
         }
     }
     return false;

@@ -134,7 +134,7 @@ static void take_version(struct pag_legacy_request *r, struct pag_span text)
 {
     size_t open = pag_span_find(text, 0, '(');
     r->version = text;
-    if (open == 0 || open == text.n || text.p[text.n - 1] != ')') {
+    if (text.n == 0 || open == 0 || open == text.n || text.p[text.n - 1] != ')') {
         return;
     }
     for (size_t i = 0; i < open; i++) {
