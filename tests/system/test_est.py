@@ -40,6 +40,7 @@ def let_in(device):
 # ---- what everybody may know -----------------------------------------------------------------------------
 
 
+@pytest.mark.client("EST client", "RFC 7030", "cacerts")
 @pytest.mark.parametrize("label", [None, "meter"])
 def test_cacerts_are_the_root_and_every_authority_below_it(device, label):
     answer = device.ask("cacerts", label=label, post=False)
@@ -48,6 +49,7 @@ def test_cacerts_are_the_root_and_every_authority_below_it(device, label):
         ["device", "root", "server"]
 
 
+@pytest.mark.client("EST client", "RFC 7030", "csrattrs")
 def test_csrattrs_ask_for_p256(device):
     answer = device.ask("csrattrs", post=False)
     assert answer.status == 200 and answer.headers["content-type"] == "application/csrattrs"
@@ -62,6 +64,7 @@ def test_a_label_that_is_no_product_is_404(device):
 # ---- enrolling -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.client("EST client", "RFC 7030", "simpleenroll with a claim")
 @pytest.mark.parametrize("label", [None, "meter"])
 def test_a_claim_buys_a_certificate_that_is_let_in(device, label):
     device.keep(device.enroll(claim(device.server), label=label))
@@ -222,6 +225,7 @@ def test_nothing_of_est_is_on_plain_http(make_server, tmp_path):
 # ---- renewing --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.client("EST client", "RFC 7030", "simplereenroll with a new key")
 def test_a_certificate_renews_itself_with_a_new_key_and_both_are_good(device):
     device.keep(device.enroll(claim(device.server)))
     old = device.cert.read_bytes(), device.key.read_bytes()
@@ -252,6 +256,7 @@ def test_renewing_wants_the_certificate_and_the_same_name(device):
     assert device.reenroll(label="lamp").status == 404
 
 
+@pytest.mark.client("EST client", "RFC 7030", "revoked")
 def test_a_revoked_device_renews_nothing(device):
     device.keep(device.enroll(claim(device.server)))
     assert device.server.call("POST", f"/devices/{device.mac}:revoke", {"reason": "stolen"}).status == 200

@@ -16,6 +16,11 @@ from test_cli import PAGURUS, Cli
 IMAGE = esp8266.arduino(product="lamp", version="2.0.0", filler=60000)
 
 
+def row(client, version, case, *values):
+    """One form of a protocol, and for which client of tests/compat/clients.tsv it stands."""
+    return pytest.param(*values, marks=pytest.mark.client(client, version, case))
+
+
 @pytest.fixture()
 def cli(tmp_path):
     one = Cli(tmp_path)
@@ -41,7 +46,12 @@ def push(cli, device, protocol, *more, nobody, image="firmware.bin", want=0):
 # ---- ArduinoOTA ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form,kept", [(None, None), ("md5", None), ("sha256", None), ("sha256", "md5")])
+@pytest.mark.parametrize("form,kept", [
+    row("ArduinoOTA ESP8266", "3.1.2", "pushed without a password", None, None),
+    row("ArduinoOTA ESP32", "2.0.17", "pushed with a password (MD5)", "md5", None),
+    row("ArduinoOTA ESP32", "3.3.1", "pushed with a password (SHA-256)", "sha256", None),
+    row("ArduinoOTA ESP32", "3.3.1", "pushed with the password of an older sketch", "sha256", "md5"),
+])
 def test_espota_takes_an_image_with_each_form_of_password(cli, nobody, form, kept):
     with lan.Espota(form=form, kept=kept, password="blue sky") as device:
         push(cli, device, "espota", "--password-file", "ota.txt", nobody=nobody)
@@ -60,12 +70,14 @@ def test_espota_invitation_is_repeated_when_it_is_lost(cli, nobody):
         assert device.flash == IMAGE
 
 
+@pytest.mark.client("ArduinoOTA ESP8266", "3.1.2", "pushed a file system")
 def test_espota_takes_a_file_system(cli, nobody):
     with lan.Espota() as device:
         push(cli, device, "espota", nobody=nobody, image="filesystem=littlefs.bin")
         assert device.commands == [100] and len(device.flash) == 15000
 
 
+@pytest.mark.client("ArduinoOTA ESP8266", "3.1.2", "flash stalls for seconds")
 def test_espota_survives_a_device_that_stalls_for_seconds(cli, nobody, tmp_path):
     small = esp8266.arduino(product="lamp", filler=64)
     (tmp_path / "small.bin").write_bytes(small)
@@ -93,6 +105,7 @@ def test_espota_failures_are_told_apart(cli, nobody, fault, want, says):
         assert "\x1b" not in done.stderr
 
 
+@pytest.mark.client("ArduinoOTA ESP8266", "3.1.2", "too large, wrong password, no password")
 def test_espota_too_large_wrong_password_and_no_password(cli, nobody, tmp_path):
     with lan.Espota(room=1000) as device:
         assert "not enough room" in push(cli, device, "espota", nobody=nobody, want=1).stderr
@@ -135,8 +148,12 @@ def test_espota_image_goes_to_the_invited_device_alone(cli, nobody):
 # ---- ESPHome ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("form", [None, "md5", "sha256"])
+@pytest.mark.parametrize("version,form", [
+    (1, None), (2, None), (1, "sha256"),
+    row("ESPHome OTA", "v1", "pushed with a password (MD5)", 1, "md5"),
+    row("ESPHome OTA", "v2", "pushed with a password (MD5)", 2, "md5"),
+    row("ESPHome OTA", "2025.10", "pushed with a password (SHA-256)", 2, "sha256"),
+])
 @pytest.mark.parametrize("packs", [False, True])
 def test_esphome_takes_an_image(cli, nobody, version, form, packs):
     with lan.Esphome(version=version, form=form, packs=packs, password="blue sky") as device:
@@ -145,7 +162,7 @@ def test_esphome_takes_an_image(cli, nobody, version, form, packs):
 
 
 @pytest.mark.parametrize("phase", ["greeting", "features", "auth", "size", "md5", "data", "received", "ended"])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [row("ESPHome OTA", f"v{n}", "link lost at every phase", n) for n in (1, 2)])
 def test_esphome_link_may_be_lost_at_every_phase(cli, nobody, phase, version):
     with lan.Esphome(version=version, form="md5", password="blue sky", fault=phase) as device:
         done = push(cli, device, "esphome", "--password-file", "ota.txt", nobody=nobody,
@@ -194,7 +211,10 @@ def test_esphome_takes_no_file_system(cli, nobody):
 # ---- upload pages ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind,field", [("old", "update"), ("new", "firmware")])
+@pytest.mark.parametrize("kind,field", [
+    row("ESP8266HTTPUpdateServer", "2.5", "pushed by its own form, with each kind of password", "old", "update"),
+    row("ESP8266HTTPUpdateServer", "2.6", "pushed by its own form, with each kind of password", "new", "firmware"),
+])
 @pytest.mark.parametrize("auth", [None, "basic", "digest"])
 def test_upload_page_takes_an_image_by_its_own_form(cli, nobody, kind, field, auth):
     with lan.Web(kind=kind, auth=auth, password="blue sky") as device:
@@ -203,6 +223,7 @@ def test_upload_page_takes_an_image_by_its_own_form(cli, nobody, kind, field, au
         assert device.uploads == 1                     # not once for nothing to learn of the password
 
 
+@pytest.mark.client("ESP8266HTTPUpdateServer", "2.6", "pushed a file system")
 def test_upload_page_takes_a_file_system(cli, nobody, tmp_path):
     (tmp_path / "littlefs.bin").write_bytes(b"\xe9" + bytes(9000))
     with lan.Web(kind="new") as device:
@@ -210,7 +231,10 @@ def test_upload_page_takes_a_file_system(cli, nobody, tmp_path):
         assert device.field == "filesystem" and len(device.flash) == 9001
 
 
-@pytest.mark.parametrize("kind,says", [("old", "Update Failed!"), ("new", "ERROR[4]: Not Enough Space")])
+@pytest.mark.parametrize("kind,says", [
+    row("ESP8266HTTPUpdateServer", "2.5", "a failure that is answered 200", "old", "Update Failed!"),
+    row("ESP8266HTTPUpdateServer", "2.6", "a failure that is answered 200", "new", "ERROR[4]: Not Enough Space"),
+])
 def test_upload_page_that_fails_with_200_has_failed(cli, nobody, kind, says):
     with lan.Web(kind=kind, room=100) as device:
         assert says in push(cli, device, "web", nobody=nobody, want=1).stderr
@@ -238,6 +262,7 @@ def test_upload_page_password(cli, nobody):
 # ---- WLED ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.client("WLED", "0.14", "pushed, back with the new version")
 def test_wled_is_done_when_it_is_back_with_the_new_version(cli, nobody):
     with lan.Web(kind="wled", becomes="2.0.0", down_s=1.5) as device:
         out = cli.json("push", "127.0.0.1", "firmware.bin", "--protocol", "wled", "--port", device.port, "--mdns", nobody)
@@ -259,6 +284,7 @@ def test_wled_that_does_not_come_back_is_said_so(cli, nobody):
         assert "has not come back" in done.stderr
 
 
+@pytest.mark.client("WLED", "0.14", "locked")
 def test_wled_that_is_locked_says_what_to_do(cli, nobody):
     with lan.Web(kind="wled", locked=True) as device:
         done = push(cli, device, "wled", nobody=nobody, want=4)

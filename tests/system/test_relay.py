@@ -133,6 +133,7 @@ class EsphomeDevice(lan.Esphome):
 # ---- the way ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.client("ESPHome OTA", "2025.10", "updated by the relay to what it announces")
 def test_a_release_reaches_an_esphome_device_by_what_it_announces(world):
     data = world.release("2.0.0")
     with EsphomeDevice(form="sha256", password="blue") as device, lan.Responder() as dns:
@@ -151,6 +152,7 @@ def test_a_release_reaches_an_esphome_device_by_what_it_announces(world):
         assert work[0]["address"] == f"127.0.0.1:{device.port}" and work[0]["action"] is None
 
 
+@pytest.mark.client("ArduinoOTA ESP32", "3.3.1", "updated by the relay, once a release")
 def test_espota_device_that_says_no_version_is_updated_once_per_release(world):
     first = world.release("1.0.0")
     with lan.Espota(form="sha256", password="blue") as device:
@@ -169,6 +171,8 @@ def test_espota_device_that_says_no_version_is_updated_once_per_release(world):
         assert shown["running"]["version"] == "1.1.0" and shown["protocol"] == "push-espota"
 
 
+@pytest.mark.client("WLED", "0.14", "updated by the relay")
+@pytest.mark.client("ESP8266HTTPUpdateServer", "2.6", "updated by the relay")
 def test_wled_and_upload_page_in_one_round(world):
     data = world.release("2.0.0")
     with lan.Web(kind="wled", becomes="2.0.0", down_s=1) as strip, lan.Web(kind="new", auth="digest", password="blue") as page:

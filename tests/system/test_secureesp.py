@@ -121,6 +121,7 @@ def commands(server, one):
 
 # ---- HTTPS: files ---------------------------------------------------------------------------------------------
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "first key and certificate by claim")
 def test_first_key_and_certificate_come_for_a_claim_and_fit(server, sketch):
     one = sketch()
     key = serialization.load_pem_private_key(one.files[f"/{one.mac}.key.der"], None)
@@ -333,6 +334,7 @@ def test_update_and_broker_may_be_different_hosts_and_a_device_has_its_own_word(
     assert json.loads(one.get("/config.json")[1])["statusinterval"] == 60000
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.f", "updateserverurl, files below download")
 def test_the_old_variant_gets_its_url_and_asks_below_download(server, sketch):
     one = sketch()
     status, _, body = request(one, "/download/config.json")
@@ -399,6 +401,7 @@ def test_another_board_is_told_so(server, sketch):
 
 # ---- an update over MQTT ----------------------------------------------------------------------------------------
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "firmware, flash, reboot, confirmed")
 def test_an_update_goes_from_firmware_over_flash_and_reboot_to_confirmed(server, sketch):
     one = sketch().start()
     server.until(lambda: device(server, one)["running"]["version"] == "00.00.08.h", 60)
@@ -408,6 +411,7 @@ def test_an_update_goes_from_firmware_over_flash_and_reboot_to_confirmed(server,
     server.until(lambda: commands(server, one) == [("firmware", "done"), ("flash", "done"), ("reboot", "done")], 20)
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "after a 304 nothing is flashed")
 def test_after_a_304_nothing_is_flashed(server, sketch):
     one = sketch("00.00.08.h").start()
     server.until(lambda: device(server, one)["online"], 20)
@@ -417,6 +421,7 @@ def test_after_a_304_nothing_is_flashed(server, sketch):
     assert one.log == ["firmware", (f"/firmware.bin?curimage={one.BOARD}-00.00.08.h", 304)]
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "a download that is cut is repeated")
 def test_a_download_that_is_cut_is_repeated_and_not_flashed(server, sketch):
     one = sketch()
     one.cut = 20000
@@ -488,6 +493,7 @@ def test_other_devices_are_not_sent_its_words(server, owner):
     assert reply.status == 422 and "secureesp8266" in str(reply.json)
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "both wills")
 @pytest.mark.parametrize("topic", ["/will/{}", "/will/{}/will"])
 def test_both_wills_mean_offline(server, sketch, topic):
     one = sketch("00.00.08.h").start()
@@ -512,6 +518,7 @@ def series(server, one, field, **more):
     return server.rest("GET", f"/devices/{one.mac}/series?field={field}{words}")["items"]
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "eleven fields of status over time")
 def test_all_eleven_fields_are_kept_over_time(server, sketch):
     one = sketch("00.00.08.h")
     said = {"uptimemillis": 270015, "maxmillis": 74, "mqttmillis": 259618, "espname": "measure-x", "rssi": -65,

@@ -12,6 +12,13 @@ import est
 from conftest import ROOT
 
 LIBRARIES = {"bearssl": ["-lbearssl"], "mbedtls": ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"]}
+ROWS = {"bearssl": ("BearSSL", "0.6"), "mbedtls": ("mbedTLS", "2.28")}     # of tests/compat/clients.tsv
+
+
+def each(case, *more):
+    """Both libraries, or (library, …) given, each standing for its row."""
+    rows = more or [(library,) for library in LIBRARIES]
+    return [pytest.param(*row, marks=pytest.mark.client(*ROWS[row[0]], case.format(*row))) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,7 @@ def status(done):
     return int(done.stdout.split()[1])
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", each("GET with a client certificate, P-256 and RSA"))
 @pytest.mark.parametrize("kind", ["p256", "rsa"])
 @pytest.mark.parametrize("suites", ["ecdsa", "rsa"])
 def test_both_keys_of_the_server_and_both_of_devices_are_taken(clients, devices, server, library, kind, suites):
@@ -71,9 +78,9 @@ def test_both_keys_of_the_server_and_both_of_devices_are_taken(clients, devices,
 
 # mbedTLS before 3.6.3 does not put handshake messages together: a chain must fit into one record, and with 512 or 1024
 # bytes none of anybody does. docs/operating/certificates.md says so.
-@pytest.mark.parametrize("library, option, size", [("bearssl", "--buffer", 512), ("bearssl", "--buffer", 1024),
-                                                   ("bearssl", "--buffer", 2048), ("bearssl", "--buffer", 4096),
-                                                   ("mbedtls", "--mfl", 2048), ("mbedtls", "--mfl", 4096)])
+@pytest.mark.parametrize("library, option, size", each(
+    "records of {2} bytes", ("bearssl", "--buffer", 512), ("bearssl", "--buffer", 1024), ("bearssl", "--buffer", 2048),
+    ("bearssl", "--buffer", 4096), ("mbedtls", "--mfl", 2048), ("mbedtls", "--mfl", 4096)))
 @pytest.mark.parametrize("suites", ["ecdsa", "rsa"])
 def test_short_records_carry_the_whole_chain(clients, devices, server, library, option, size, suites):
     for device in devices.values():
@@ -81,13 +88,13 @@ def test_short_records_carry_the_whole_chain(clients, devices, server, library, 
         assert status(done) == 404
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", each("name and address of the server"))
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
 def test_a_name_and_an_address_as_text_are_the_servers(clients, devices, server, library, name):
     assert status(ask(clients, library, server, device=devices["p256"], name=name)) == 404
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", each("another name and another root are refused"))
 @pytest.mark.parametrize("suites", ["ecdsa", "rsa"])
 def test_another_name_and_another_root_are_refused(clients, devices, server, make_server, library, suites):
     done = ask(clients, library, server, "--suites", suites, device=devices["p256"], name="ota.example.org")
@@ -97,7 +104,7 @@ def test_another_name_and_another_root_are_refused(clients, devices, server, mak
     assert done.returncode == 1 and re.search(r"error (62|-0x2700)", done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", each("without a certificate"))
 def test_without_its_certificate_a_device_gets_401(clients, devices, server, library):
     assert status(ask(clients, library, server)) == 401
 
