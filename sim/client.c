@@ -61,7 +61,9 @@ struct pag_sim_update_ask pag_sim_client_about(const struct pag_sim_device *d)
 {
     const struct pag_sim_client *c = d->body;
     const struct pag_sim_place *place = place_of(d);
-    const uint32_t full = d->fault == PAG_SIM_FULL ? PAG_SIM_SECTOR : d->world->options->slot_bytes;
+    const uint32_t slot = d->world->options->slot_bytes;
+    const uint32_t room = d->who->free_max > 0 && !c->is_stand_in ? d->who->free_max : slot;
+    const uint32_t full = d->fault == PAG_SIM_FULL ? PAG_SIM_SECTOR : room;
     struct pag_sim_update_ask ask = { .host = place->host,
                                       .port = place->port,
                                       .path = c->path,
@@ -177,6 +179,7 @@ static void failed(struct pag_sim_device *d)
 {
     const struct pag_sim_client *c = d->body;
     char text[64];
+    d->clock_refusals += d->shape.is_1970 && c->fetch.err == PAG_E_TLS ? 1 : 0;
     (void)snprintf(text, sizeof(text), "%s (%d)", c->fetch.what, c->fetch.code);
     pag_sim_device_error(d, c->fetch.err, text);
     over(d);
@@ -260,6 +263,9 @@ void pag_sim_client_restart(struct pag_sim_device *d)
     if (d->fault == PAG_SIM_LOOP) {
         lose_it(d);
     }
+    if (c->script->restarted != NULL) {
+        c->script->restarted(d);
+    }
     c->to_confirm = memcmp(d->now.sha256, d->before.sha256, sizeof(d->now.sha256)) != 0;
     c->flashed = false;
     c->image_n = 0;
@@ -335,6 +341,16 @@ static void plan_faults(struct pag_sim_device *d)
     }
 }
 
+/* Behind TLS and TCP: only a check over the image sees it. */
+static void flip(struct pag_sim_device *d)
+{
+    struct pag_sim_fetch *f = &((struct pag_sim_client *)d->body)->fetch;
+    if (d->fault == PAG_SIM_FLIP && f->body_n > PAG_SIM_SECTOR) {
+        d->corruptions++;
+        f->body[PAG_SIM_SECTOR + pag_sim_random(d->world, f->body_n - PAG_SIM_SECTOR)] ^= 1;
+    }
+}
+
 static void do_fetch(struct pag_sim_device *d)
 {
     struct pag_sim_client *c = d->body;
@@ -352,6 +368,7 @@ static void do_fetch(struct pag_sim_device *d)
         next = c->script->peek_at(d);
         break;
     case PAG_SIM_FETCH_DONE:
+        flip(d);
         next = c->script->body(d);
         break;
     case PAG_SIM_FETCH_FAILED:
@@ -493,7 +510,7 @@ enum pag_err pag_sim_client_init(struct pag_sim_device *d)
     enum pag_err err = d->saved != NULL ? resume(d) : PAG_OK;
     err = err == PAG_OK && d->fault == PAG_SIM_LOOP ? keep_old(d) : err;
     const bool enrolls = has_own_certificate(d) && c->certificate_n == 0;
-    d->silent = !enrolls && c->certificate_n == 0;
+    d->silent = !enrolls && c->certificate_n == 0 && d->user == NULL;
     c->ntp_ms = pag_sim_client_now(d) + NTP_MS;
     pag_sim_client_go(d, enrolls ? PAG_SIM_PHASE_ENROLL : PAG_SIM_PHASE_IDLE, pag_sim_random(d->world, 1000));
     d->timer = (struct pag_timer){ .on_fire = on_timer, .ctx = d };

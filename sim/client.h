@@ -43,6 +43,8 @@ struct pag_sim_script {
     enum pag_sim_next (*body)(struct pag_sim_device *d);
     /* MQTT; may be NULL. */
     void (*message)(struct pag_sim_device *d, const struct pag_mqttc_packet *m);
+    /* A new image runs. */
+    void (*restarted)(struct pag_sim_device *d);
     /* Its first message after a restart has left. */
     void (*told)(struct pag_sim_device *d);
     /* An exchange broke off; the body so far is in fetch. */
@@ -74,12 +76,15 @@ struct pag_sim_client {
     char offered[PAG_VERSION_MAX + 1];
     struct pag_sim_update_head announced; /* of image */
     uint8_t word;                         /* a script's own: the command it is at */
+    bool detour;                          /* on the way over a smaller image */
+    bool is_stand_in;                     /* that image runs */
     bool flashed;                         /* installed; runs after the restart that somebody commands */
     /* identity */
     struct pag_sim_enrolment *enrolment; /* while it goes on */
     uint8_t certificate[PAG_SIM_DER_MAX], key[PAG_SIM_DER_MAX];
     size_t certificate_n, key_n;
     /* MQTT */
+    unsigned to_say; /* bits of said.h: messages that do not wait for their time */
     bool mqtt_open, subscribed;
     uint64_t mqtt_due_ms, reading_due_ms, up_since_ms;
     char mqtt_host[PAG_DEVICE_ID_MAX];

@@ -37,8 +37,8 @@ static enum pag_err replace_connect(struct pag_mqttc *m, const char *id, const s
     put_field(&body, pag_span_str(s->will_topic));
     put_field(&body, pag_span_str(s->will));
     if (s->user != NULL) {
-        put_field(&body, pag_span_str(s->user));
-        put_field(&body, pag_span_str(s->password));
+        put_field(&body, pag_span_str(s->user->name));
+        put_field(&body, pag_span_str(s->user->password));
     }
     struct pag_buf out = { m->tx, 0, sizeof(m->tx) };
     (void)pag_buf_put_u8(&out, 0x10);
@@ -78,8 +78,8 @@ static void open_link(struct pag_sim_device *d)
 static bool says_nothing(const struct pag_sim_device *d)
 {
     const struct pag_sim_client *c = d->body;
-    const bool reachable = d->who->family == PAG_SIM_F_TASMOTA ? d->world->options->mqtt_at.host[0] != '\0'
-                                                               : c->certificate_n > 0 && c->mqtt_port != 0;
+    const bool reachable = d->user != NULL ? d->world->options->mqtt_at.host[0] != '\0'
+                                           : c->certificate_n > 0 && c->mqtt_port != 0;
     /* One TLS connection at a time. */
     const bool busy = c->phase == PAG_SIM_PHASE_FETCH && d->who->one_tls && !pag_sim_client_is_plain(d);
     return !reachable || busy || c->phase == PAG_SIM_PHASE_RESTART || c->phase == PAG_SIM_PHASE_ENROLL ||
@@ -94,16 +94,19 @@ static void say(struct pag_sim_device *d)
     if (!c->subscribed && said.filter[0] != '\0') {
         c->subscribed = pag_mqttc_subscribe(&c->mqtt, pag_span_str(said.filter), 0) == PAG_OK;
         c->up_since_ms = pag_sim_client_now(d);
+        c->to_say |= PAG_SIM_SAY_ONLINE | PAG_SIM_SAY_DISCOVERY;
         return;
     }
-    if (pag_sim_client_now(d) < c->reading_due_ms || !pag_mqttc_idle(&c->mqtt)) {
+    const bool urgent = said.announces && c->to_say != 0;
+    if ((!urgent && pag_sim_client_now(d) < c->reading_due_ms) || !pag_mqttc_idle(&c->mqtt)) {
         return;
     }
     char topic[PAG_DEVICE_ID_MAX + 48];
     char text[PAG_SIM_SAID_MAX];
     uint16_t id = 0;
     const bool retained = pag_sim_said_next(d, topic, sizeof(topic), text, sizeof(text));
-    if (pag_mqttc_publish(&c->mqtt, pag_span_str(topic), pag_span_str(text), 0, retained, &id) == PAG_OK) {
+    if (pag_mqttc_publish(&c->mqtt, pag_span_str(topic), pag_span_str(text), 0, retained, &id) == PAG_OK &&
+        !urgent) {
         pag_sim_device_reading(d);
         if (c->script->told != NULL) {
             c->script->told(d);

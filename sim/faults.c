@@ -7,8 +7,8 @@ static const char *const words[PAG_SIM_FAULT_COUNT] = {
     [PAG_SIM_FAULT_NONE] = "none",       [PAG_SIM_POWER_CUT] = "power-cut", [PAG_SIM_CORRUPT] = "corrupt",
     [PAG_SIM_CRASH] = "crash",           [PAG_SIM_FOREIGN] = "foreign",     [PAG_SIM_UNTRUSTED] = "untrusted",
     [PAG_SIM_WRONG_CHIP] = "wrong-chip", [PAG_SIM_AHEAD] = "ahead",         [PAG_SIM_LOOP] = "loop",
-    [PAG_SIM_CLOCK] = "clock",           [PAG_SIM_FULL] = "full",           [PAG_SIM_LINK_LOSS] = "link-loss",
-    [PAG_SIM_EBOOT_CUT] = "eboot-cut",
+    [PAG_SIM_FLIP] = "corrupt-image",    [PAG_SIM_CLOCK] = "clock",         [PAG_SIM_FULL] = "full",
+    [PAG_SIM_LINK_LOSS] = "link-loss",   [PAG_SIM_EBOOT_CUT] = "eboot-cut",
 };
 
 const char *pag_sim_fault_word(enum pag_sim_fault fault)
@@ -92,6 +92,8 @@ bool pag_sim_fault_fits(enum pag_sim_fault fault, const struct pag_sim_personali
         return update;
     case PAG_SIM_CLOCK:
         return !plain && !who->blind && who->family != PAG_SIM_F_WEBTOOLS;
+    case PAG_SIM_FLIP:
+        return who->family == PAG_SIM_F_DETACHED || who->family == PAG_SIM_F_SECUREESP;
     case PAG_SIM_LINK_LOSS:
         return who->family != PAG_SIM_F_NATIVE;
     case PAG_SIM_EBOOT_CUT:

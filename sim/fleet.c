@@ -88,6 +88,7 @@ enum pag_sim_outcome pag_sim_expected(enum pag_sim_fault fault)
         return PAG_SIM_REVERTED;
     case PAG_SIM_FOREIGN:
         return PAG_SIM_DENIED;
+    case PAG_SIM_FLIP:
     case PAG_SIM_UNTRUSTED:
     case PAG_SIM_WRONG_CHIP:
         return PAG_SIM_REFUSED;
@@ -186,6 +187,9 @@ static void name_device(struct pag_sim_device *d)
         d->fault = d->saved->fault;
         (void)pag_text_copy(d->mac, sizeof(d->mac), d->saved->mac);
         (void)pag_text_copy(d->id, sizeof(d->id), d->saved->id);
+        for (uint32_t i = 0; i < o->mqtt_user_n; i++) {
+            d->user = strcmp(o->mqtt_user[i].mac, d->mac) == 0 ? &o->mqtt_user[i] : d->user;
+        }
         return;
     }
     d->fault = pag_sim_device_is_native(d) ? pag_sim_fault_of(o->fault, d->index)
@@ -193,6 +197,10 @@ static void name_device(struct pag_sim_device *d)
     /* Espressif's prefix; the rest is the seed's and the device's. */
     (void)snprintf(d->mac, sizeof(d->mac), "5ccf7f%06x",
                    (unsigned)((o->seed * 65536U + d->index) & 0xFFFFFF));
+    d->user = pag_sim_device_is_native(d) ? NULL : pag_sim_user_of(o, d->index - natives);
+    if (d->user != NULL) {
+        memcpy(d->mac, d->user->mac, sizeof(d->mac));
+    }
     memcpy(d->id, d->mac, sizeof(d->mac));
 }
 

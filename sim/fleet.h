@@ -38,7 +38,8 @@ struct pag_sim_device {
     struct pag_sim_world *world;
     uint32_t index; /* in the fleet */
     const struct pag_sim_personality *who;
-    const char *path; /* where it asks, or NULL: as its personality does */
+    const struct pag_sim_user *user; /* of the listener with passwords, or NULL */
+    const char *path;                /* where it asks, or NULL: as its personality does */
     struct pag_sim_shape shape;
     enum pag_sim_fault fault;
     char mac[13];
@@ -59,7 +60,7 @@ struct pag_sim_device {
     bool waiting;          /* an image waits in slot B for the restart; not a native one's */
     uint32_t rounds;       /* of asking that have ended; not a native one's */
     uint32_t lose_link_at; /* byte of the download at which the link is lost; 0: it is not */
-    uint32_t link_losses;
+    uint32_t link_losses, clock_refusals;
     bool corrupt_now; /* the next large piece that arrives gets a flipped bit */
     uint32_t resets, power_cuts, corruptions, denials, refusals, downloads;
     uint32_t readings_before, readings_after; /* after: since the outcome is final */

@@ -30,6 +30,7 @@ enum option_key {
     OPT_LEGACY_URL,
     OPT_PLAIN_URL,
     OPT_MQTT_URL,
+    OPT_MQTT_USERS,
     OPT_PERSONALITY,
     OPT_LIST,
     OPT_VERIFY_KEY,
@@ -67,6 +68,7 @@ static const struct option known[] = {
     { "legacy-url", required_argument, NULL, OPT_LEGACY_URL },
     { "plain-url", required_argument, NULL, OPT_PLAIN_URL },
     { "mqtt-url", required_argument, NULL, OPT_MQTT_URL },
+    { "mqtt-users", required_argument, NULL, OPT_MQTT_USERS },
     { "personality", required_argument, NULL, OPT_PERSONALITY },
     { "list-personalities", no_argument, NULL, OPT_LIST },
     { "verify-key", required_argument, NULL, OPT_VERIFY_KEY },
@@ -107,8 +109,8 @@ static const char usage[] =
     "  --legacy-url URL       where those ask; default: SERVER with a certificate; http:// is plain and "
     "without one\n"
     "  --plain-url URL        where those ask that can speak plain HTTP only\n"
-    "  --mqtt-url URL         mqtt://USER:PASSWORD@HOST:PORT of the listener with passwords; mqtts:// with "
-    "TLS\n"
+    "  --mqtt-url URL         mqtt://HOST:PORT of the listener with passwords; mqtts:// with TLS\n"
+    "  --mqtt-users FILE      lines of MAC USER PASSWORD TOPIC, for the devices that need them, in turn\n"
     "  --verify-key FILE      public key (PEM) by which detached signatures are checked\n"
     "  --fast                 flash and restarts take a twentieth of their time\n"
     "  --devices-file FILE    keeps the devices between runs: key, certificate, flash, fault; made when "
@@ -258,23 +260,53 @@ static enum pag_err take_place(struct pag_sim_place *p, const char *url)
     return err;
 }
 
-/* mqtt://user:password@host:port */
-static enum pag_err take_mqtt(struct pag_sim_options *o, char *url)
+static enum pag_err take_mqtt(struct pag_sim_options *o, const char *url)
 {
+    enum { PLAIN = 1883, TLS = 8884 };
     const char *rest = "";
-    const bool plain = strncmp(url, "mqtt://", 7) == 0;
-    const char *scheme = plain ? "mqtt://" : "mqtts://";
-    char *at = strrchr(url, '@');
-    char *colon = strncmp(url, scheme, strlen(scheme)) == 0 ? strchr(url + strlen(scheme), ':') : NULL;
-    if (at == NULL || colon == NULL || colon > at) {
-        return PAG_E_SYNTAX;
+    o->mqtt_at.plain = strncmp(url, "mqtt://", 7) == 0;
+    o->mqtt_at.port = o->mqtt_at.plain ? PLAIN : TLS;
+    return parse_url(url, o->mqtt_at.plain ? "mqtt://" : "mqtts://", o->mqtt_at.host, &o->mqtt_at.port,
+                     &rest);
+}
+
+/* The next word of a line, moved past. */
+static enum pag_err take_word(struct pag_span *line, char *out, size_t cap)
+{
+    const size_t blank = pag_span_find(*line, 0, ' ');
+    const enum pag_err err = blank > 0 ? pag_text_copy(out, cap, pag_span_of(line->p, blank)) : PAG_E_SYNTAX;
+    const size_t used = blank < line->n ? blank + 1 : blank;
+    *line = pag_span_of(line->p + used, line->n - used);
+    return err;
+}
+
+static enum pag_err take_user(struct pag_span line, struct pag_sim_user *u)
+{
+    uint8_t mac[6];
+    enum pag_err err = take_word(&line, u->mac, sizeof(u->mac));
+    err = err == PAG_OK ? pag_parse_hex(pag_span_str(u->mac), mac, sizeof(mac)) : err;
+    err = err == PAG_OK ? take_word(&line, u->name, sizeof(u->name)) : err;
+    err = err == PAG_OK ? take_word(&line, u->password, sizeof(u->password)) : err;
+    return err == PAG_OK ? take_word(&line, u->topic, sizeof(u->topic)) : err;
+}
+
+/* Lines of "MAC USER PASSWORD TOPIC". */
+static enum pag_err take_users(struct pag_sim_options *o, const char *path, FILE *say)
+{
+    struct pag_buf text = { 0 };
+    enum pag_err err = read_file(path, &text, say);
+    const struct pag_span all = pag_span_of(text.p, text.n);
+    for (size_t at = 0; err == PAG_OK && at < all.n;) {
+        const size_t end = pag_span_find(all, at, '\n');
+        struct pag_sim_user *more = realloc(o->mqtt_user, (o->mqtt_user_n + 1) * sizeof(*more));
+        err = more != NULL ? take_user(pag_span_of(all.p + at, end - at), &more[o->mqtt_user_n])
+                           : PAG_E_NO_MEMORY;
+        o->mqtt_user = more != NULL ? more : o->mqtt_user;
+        o->mqtt_user_n += err == PAG_OK ? 1 : 0;
+        at = end + 1;
     }
-    *at = *colon = '\0';
-    o->mqtt_user = url + strlen(scheme);
-    o->mqtt_password = colon + 1;
-    o->mqtt_at.plain = plain;
-    o->mqtt_at.port = plain ? 1883 : 8884;
-    return parse_url(at + 1, "", o->mqtt_at.host, &o->mqtt_at.port, &rest);
+    free(text.p);
+    return err;
 }
 
 /* NAME[:N][@PATH] */
@@ -401,7 +433,7 @@ static enum pag_err take_server(struct pag_sim_options *o, int key, const char *
     }
 }
 
-static enum pag_err take_text(struct pag_sim_options *o, int key, char *value, struct words *w)
+static enum pag_err take_text(struct pag_sim_options *o, int key, const char *value, struct words *w)
 {
     switch (key) {
     case OPT_LEGACY_URL:
@@ -410,6 +442,8 @@ static enum pag_err take_text(struct pag_sim_options *o, int key, char *value, s
         return take_place(&o->plain, value);
     case OPT_MQTT_URL:
         return take_mqtt(o, value);
+    case OPT_MQTT_USERS:
+        return take_users(o, value, w->say);
     case OPT_PERSONALITY:
         w->counts_given = true;
         return take_personality(o, value);
@@ -547,6 +581,29 @@ static enum pag_err deal_faults(struct pag_sim_options *o)
     return PAG_OK;
 }
 
+static uint32_t users_wanted(const struct pag_sim_options *o)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < o->group_n; i++) {
+        n += o->group[i].who->family == PAG_SIM_F_TASMOTA ? o->group[i].n : 0;
+    }
+    return n;
+}
+
+const struct pag_sim_user *pag_sim_user_of(const struct pag_sim_options *o, uint32_t i)
+{
+    uint32_t before = 0;
+    for (uint32_t g = 0; g < o->group_n; g++) {
+        const bool uses = o->group[g].who->family == PAG_SIM_F_TASMOTA;
+        if (i < o->group[g].n) {
+            return uses && before + i < o->mqtt_user_n ? &o->mqtt_user[before + i] : NULL;
+        }
+        i -= o->group[g].n;
+        before += uses ? o->group[g].n : 0;
+    }
+    return NULL;
+}
+
 /* Something that a personality needs and has not got; NULL: nothing. */
 static const char *missing(const struct pag_sim_options *o, const struct pag_sim_personality *who)
 {
@@ -560,8 +617,9 @@ static const char *missing(const struct pag_sim_options *o, const struct pag_sim
     if (who->plain_only && !asks_plainly(o, who)) {
         return "can only speak plain HTTP: --plain-url http://HOST:8080";
     }
-    if (who->family == PAG_SIM_F_TASMOTA && o->mqtt_at.host[0] == '\0') {
-        return "is told over MQTT with a password: --mqtt-url";
+    if (who->family == PAG_SIM_F_TASMOTA &&
+        (o->mqtt_at.host[0] == '\0' || o->mqtt_user_n < users_wanted(o))) {
+        return "is told over MQTT with a password: --mqtt-url, and --mqtt-users with a line for each";
     }
     if (who->family == PAG_SIM_F_SECUREESP && (o->claim == NULL || o->legacy_at.plain)) {
         return "needs a certificate: --claim-code, and a server with TLS";
@@ -692,6 +750,7 @@ void pag_sim_options_free(struct pag_sim_options *o)
     }
     free(o->verify_key.p);
     free(o->client_fault);
+    free(o->mqtt_user);
     if (o->saved != NULL) {
         pag_sim_saved_free(o->saved);
         free(o->saved);

@@ -24,6 +24,7 @@ enum pag_sim_fault {
     PAG_SIM_CLOCK,     /* its clock is at 1970 until NTP answers */
     PAG_SIM_FULL,      /* no room for another sketch */
     PAG_SIM_LINK_LOSS, /* its first download breaks off */
+    PAG_SIM_FLIP,      /* a bit of every image arrives flipped */
     PAG_SIM_EBOOT_CUT, /* the power fails while eboot copies */
     PAG_SIM_FAULT_COUNT,
 };
@@ -78,7 +79,10 @@ struct pag_sim_options {
     struct pag_sim_place legacy_at; /* where clients ask that are not native */
     struct pag_sim_place plain;     /* where those do that can only speak plain HTTP; host "": the same */
     struct pag_sim_place mqtt_at;   /* listener with passwords; host "": none */
-    const char *mqtt_user, *mqtt_password;
+    struct pag_sim_user {           /* of that listener, for the devices that use it, in turn */
+        char mac[13], name[48], password[48], topic[48];
+    } * mqtt_user;
+    uint32_t mqtt_user_n;
     uint32_t faster; /* flash and restarts take so much less time than real ones */
     /* the run */
     bool until_settled;
@@ -109,6 +113,8 @@ enum pag_sim_fault pag_sim_fault_of(const uint32_t fault[PAG_SIM_FAULT_COUNT], u
 /* Whether a device can have it. plain: it asks without TLS. */
 bool pag_sim_fault_fits(enum pag_sim_fault fault, const struct pag_sim_personality *who, bool plain);
 
+/* The user of the broker that the i-th device that is not native is, or NULL. */
+const struct pag_sim_user *pag_sim_user_of(const struct pag_sim_options *o, uint32_t i);
 /* The group of the i-th device that is not native. */
 const struct pag_sim_group *pag_sim_group_of(const struct pag_sim_options *o, uint32_t i);
 

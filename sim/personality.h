@@ -29,10 +29,12 @@ struct pag_sim_personality {
     enum pag_sim_family family;
     uint16_t version; /* of the library: major * 100 + minor; 0: does not matter */
     bool esp32;
+    bool early;           /* 00.00.08.f: its files are in a folder, its errors have another name */
     bool plain_only;      /* its TLS is too old for any server of today */
     bool one_tls;         /* memory for one TLS connection at a time */
     bool blind;           /* checks no certificate */
     bool readings;        /* its application sends them over MQTT when it has a certificate */
+    uint32_t free_max;    /* room for a sketch beside a full one; 0: the slot */
     uint16_t mfln;        /* maximum fragment length it asks for; 0: does not ask */
     uint32_t record_max;  /* bytes of a TLS record that its memory holds */
     uint32_t first_ms;    /* patience until the first byte of an answer */

@@ -5,7 +5,15 @@
 
 /* What a client says over MQTT, by family. */
 
-enum { PAG_SIM_SAID_MAX = 400 };
+enum { PAG_SIM_SAID_MAX = 440 };
+
+/* What Tasmota says besides its telemetry. */
+enum {
+    PAG_SIM_SAY_ONLINE = 1,
+    PAG_SIM_SAY_DISCOVERY = 2,
+    PAG_SIM_SAY_VERSION = 4,
+    PAG_SIM_SAY_UPGRADE = 8,
+};
 
 struct pag_sim_said {
     const char *host;
@@ -16,8 +24,9 @@ struct pag_sim_said {
     char will[PAG_DEVICE_ID_MAX + 32];
     bool own_connect; /* else that of the agent: will with QoS 1, retained, no user */
     bool will_retained;
-    const char *user, *password; /* NULL: none */
+    const struct pag_sim_user *user; /* NULL: none */
     uint8_t keepalive_s;
+    bool announces;                      /* PAG_SIM_SAY_… */
     char filter[PAG_DEVICE_ID_MAX + 32]; /* it subscribes to; "": nothing */
 };
 

@@ -38,9 +38,10 @@ static enum pag_err ask(struct pag_sim_device *d)
     struct pag_sim_client *c = d->body;
     char more[192];
     char range[48] = "";
-    char name[48];
-    (void)snprintf(name, sizeof(name), "/firmware.bin%s%s", c->certificate_n == 0 ? "?mac=" : "",
-                   c->certificate_n == 0 ? d->mac : "");
+    char name[PAG_VERSION_MAX + 64];
+    /* The library says nothing about the device; its application puts that into the address. */
+    (void)snprintf(name, sizeof(name), "/firmware.bin?tag=%s%s%s", d->now.version,
+                   c->certificate_n == 0 ? "&mac=" : "", c->certificate_n == 0 ? d->mac : "");
     pag_sim_client_path(d, name);
     const bool head = in_pieces(d) && c->step == 0;
     if (c->step == 0 && !resumes(d)) {

@@ -22,7 +22,7 @@ enum word {
     WORD_REBOOT,
     WORDS
 };
-enum { OK = 200, VERSION_F = 6, CONFIG_MAX = 1024 };
+enum { OK = 200, CONFIG_MAX = 1024 };
 
 static const char *const words[WORDS] = { "", "firmware", "config", "ca", "cert", "key", "flash", "reboot" };
 
@@ -32,7 +32,7 @@ static enum pag_err ask(struct pag_sim_device *d)
 {
     const struct pag_sim_client *c = d->body;
     char rest[PAG_SIM_PATH_MAX];
-    const char *folder = d->who->version == VERSION_F ? "/download" : "";
+    const char *folder = d->who->early ? "/download" : "";
     switch ((enum word)c->word) {
     case WORD_FIRMWARE:
         (void)snprintf(rest, sizeof(rest), "%s/firmware.bin?curimage=%s-%s", folder, board, d->now.version);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "sim/said.h"
 #include "sim/scripts.h"
 
 /*
@@ -30,12 +31,6 @@ void pag_sim_tasmota_minimal(const char *url, char *out, size_t cap)
                    dot != NULL ? dot : "");
 }
 
-static bool is_minimal(const struct pag_sim_device *d)
-{
-    const struct pag_sim_client *c = d->body;
-    return c->word != 0;
-}
-
 static enum pag_err ask(struct pag_sim_device *d)
 {
     struct pag_sim_client *c = d->body;
@@ -43,13 +38,14 @@ static enum pag_err ask(struct pag_sim_device *d)
     struct pag_buf out = { c->fetch.wire, 0, sizeof(c->fetch.wire) };
     const bool packed = c->step >= PACKED_FROM && strstr(c->extra, ".gz") == NULL;
     (void)snprintf(c->path, sizeof(c->path), "%.190s%s", c->extra, packed ? ".gz" : "");
-    if (c->total != 0) { /* told that it does not fit */
+    if (c->detour) { /* told that it does not fit */
         char minimal[PAG_SIM_PATH_MAX];
         pag_sim_tasmota_minimal(c->path, minimal, sizeof(minimal));
         memcpy(c->path, minimal, sizeof(minimal));
     }
     struct pag_sim_update_ask about = pag_sim_client_about(d);
-    (void)snprintf(version, sizeof(version), "%s(%s)", d->now.version, is_minimal(d) ? "minimal" : "tasmota");
+    (void)snprintf(version, sizeof(version), "%s(%s)", d->now.version,
+                   c->is_stand_in ? "minimal" : "tasmota");
     about.version = version;
     const enum pag_err err = pag_sim_update_request(&out, &about);
     c->fetch.wire_n = out.n;
@@ -60,6 +56,7 @@ static enum pag_sim_next give_up(struct pag_sim_device *d, enum pag_sim_update v
 {
     struct pag_sim_client *c = d->body;
     (void)snprintf(c->said, sizeof(c->said), "Failed %d", (int)verdict);
+    c->to_say |= PAG_SIM_SAY_UPGRADE;
     return pag_sim_client_fail(d, "upgrade failed", (int)verdict);
 }
 
@@ -74,28 +71,28 @@ static enum pag_sim_next head(struct pag_sim_device *d)
     if (verdict == PAG_SIM_UPDATE_NONE) {
         return PAG_SIM_NEXT_CURRENT;
     }
-    if ((verdict == PAG_SIM_UPDATE_SPACE || verdict == PAG_SIM_UPDATE_FLASH_SIZE) && c->total == 0) {
-        c->total = 1; /* the detour */
+    if ((verdict == PAG_SIM_UPDATE_SPACE || verdict == PAG_SIM_UPDATE_FLASH_SIZE) && !c->detour) {
+        c->detour = true; /* the detour */
         return PAG_SIM_NEXT_ASK;
     }
     return c->step + 1 < ATTEMPTS ? PAG_SIM_NEXT_ASK : give_up(d, verdict);
 }
 
-static enum pag_sim_next body(struct pag_sim_device *d)
+static void restarted(struct pag_sim_device *d)
 {
     struct pag_sim_client *c = d->body;
-    (void)snprintf(c->said, sizeof(c->said), "Successful. Restarting");
-    c->word = c->total != 0;
-    c->total = 0;
-    return pag_sim_script_whole(d);
+    c->is_stand_in = c->detour;
+    c->detour = false;
 }
 
 /* The minimal image goes for what it stands in for, by itself. */
 static void told(struct pag_sim_device *d)
 {
     struct pag_sim_client *c = d->body;
-    if (is_minimal(d) && c->phase == PAG_SIM_PHASE_IDLE) {
-        pag_sim_client_begin(d);
+    if (c->is_stand_in) {
+        if (c->phase == PAG_SIM_PHASE_IDLE) {
+            pag_sim_client_begin(d);
+        }
     } else if (c->to_confirm) {
         c->to_confirm = false;
         pag_sim_device_outcome(d, PAG_SIM_CONFIRMED);
@@ -111,7 +108,9 @@ static void message(struct pag_sim_device *d, const struct pag_mqttc_packet *m)
     }
     const struct pag_span word = pag_span_of(m->topic.p + at, m->topic.n - at);
     d->reached = true;
-    if (pag_span_eq_nocase(word, "OtaUrl")) {
+    if (pag_span_eq_nocase(word, "Status") && pag_span_eq_str(m->payload, "2")) {
+        c->to_say |= PAG_SIM_SAY_VERSION;
+    } else if (pag_span_eq_nocase(word, "OtaUrl")) {
         /* Path only: host and port are those of the run. */
         const char *url = (const char *)m->payload.p;
         const size_t scheme = pag_span_starts(m->payload, "http://") ? strlen("http://") : 0;
@@ -126,6 +125,10 @@ static void message(struct pag_sim_device *d, const struct pag_mqttc_packet *m)
     }
 }
 
-const struct pag_sim_script pag_sim_script_tasmota = {
-    .waits = true, .ask = ask, .head = head, .body = body, .message = message, .told = told
-};
+const struct pag_sim_script pag_sim_script_tasmota = { .waits = true,
+                                                       .ask = ask,
+                                                       .head = head,
+                                                       .body = pag_sim_script_whole,
+                                                       .message = message,
+                                                       .restarted = restarted,
+                                                       .told = told };

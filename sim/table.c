@@ -105,10 +105,10 @@ static json_t *device_json(const struct pag_sim_device *d)
         (void)pag_buf_put_hex(&text, pag_span_of(d->now.sha256, sizeof(d->now.sha256)));
     }
     hex[text.n] = '\0';
-    json_t *faults =
-        json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "power_cuts", (int)d->power_cuts, "corruptions",
-                  (int)d->corruptions, "link_losses", (int)d->link_losses, "denials", (int)d->denials,
-                  "refusals", (int)d->refusals, "resets", (int)d->resets);
+    json_t *faults = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "clock_refusals",
+                               (int)d->clock_refusals, "power_cuts", (int)d->power_cuts, "corruptions",
+                               (int)d->corruptions, "link_losses", (int)d->link_losses, "denials",
+                               (int)d->denials, "refusals", (int)d->refusals, "resets", (int)d->resets);
     json_t *trail = json_array();
     for (uint32_t i = 0; i < d->trail_n; i++) {
         json_array_append_new(trail, json_string(d->trail[i]));
