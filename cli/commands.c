@@ -163,6 +163,9 @@ FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files
       { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
       { "any-name", 0, NULL, "every name that ends in .bin is the firmware" },
       { "option", 0, "K=V", "of the kind's own, repeatable" });
+FLAGS(broker_user_flags, { "device", 0, "ID", "device that it speaks for (NAME); a MAC where the product speaks Tasmota" },
+      { "topic", 0, "NAME", "what the Tasmota has as Topic (tasmota_ and the end of its MAC)" });
+FLAGS(broker_acl_flags, { "for", 0, "BROKER", "mosquitto or rabbitmq" });
 FLAGS(event_flags, { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
 FLAGS(events_flags, { "follow", 'f', NULL, "go on as they happen" },
       { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
@@ -315,6 +318,23 @@ static const struct pag_command table[] = {
     { "product mount rm", "NAME PATH", "answer it no more",
       "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product", 2, 2,
       false, false, false, pag_cmd_product_mount_rm },
+
+    { "broker user list", "PRODUCT", "clients of the broker with a password",
+      "pagurus broker user list lamp\npagurus broker user list lamp --json", list_flags, "product", 1, 1, false, false,
+      false, pag_cmd_broker_user_list },
+    { "broker user add", "PRODUCT NAME", "a password for firmware that can have no certificate",
+      "pagurus broker user add lamp kitchen --device dc4f22001234\npagurus broker user add lamp dc4f22001235 --topic "
+      "hall",
+      broker_user_flags, "product", 2, 2, false, false, false, pag_cmd_broker_user_add },
+    { "broker user password", "PRODUCT NAME", "another password for it",
+      "pagurus broker user password lamp kitchen\npagurus broker user password lamp kitchen --json", NULL, "product",
+      2, 2, false, false, false, pag_cmd_broker_user_password },
+    { "broker user rm", "PRODUCT NAME", "cut it and let it in no more",
+      "pagurus broker user rm lamp kitchen\npagurus broker user list lamp", NULL, "product", 2, 2, false, false, false,
+      pag_cmd_broker_user_rm },
+    { "broker acl", NULL, "access list for a broker of your own",
+      "pagurus broker acl --for mosquitto >pagurus.acl\npagurus broker acl --for rabbitmq >pagurus-rabbitmq.sh",
+      broker_acl_flags, NULL, 0, 0, false, false, false, pag_cmd_broker_acl },
 
     { "explain", "NUMBER", "what an error number of a device means, and what to do",
       "pagurus explain -101\npagurus explain 8 --as esp32", explain_flags, NULL, 1, 1, false, true, false,

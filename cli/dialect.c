@@ -27,6 +27,8 @@ static const struct pag_column lines[] = {
     { "board", "settings.board", PAG_CELL_TEXT },
     { "encoding", "settings.encoding", PAG_CELL_TEXT },
     { "variant", "settings.variant", PAG_CELL_TEXT },
+    { "fulltopic", "settings.fulltopic", PAG_CELL_TEXT },
+    { "otaurl", "settings.otaurl", PAG_CELL_TEXT },
     { "key", "settings.key", PAG_CELL_TEXT },
     { "series_days", "settings.series_days", PAG_CELL_TEXT },
     { "series_rows", "settings.series_rows", PAG_CELL_TEXT },

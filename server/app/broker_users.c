@@ -46,7 +46,7 @@ static enum pag_err audit(struct pag_store_tx *tx, const struct pag_op *op,
     return pag_store_audit_add(tx, &event, a->user);
 }
 
-/* "product.name"; PAG_E_NOT_FOUND with a refusal when there is no such product. */
+/* product.name; PAG_E_NOT_FOUND with a refusal when there is no such product. */
 static enum pag_err name_account(struct pag_op *op, struct pag_db *db, struct pag_broker_account *a)
 {
     const struct pag_broker_user_in *in = op->in;

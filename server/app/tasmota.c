@@ -66,6 +66,11 @@ static enum pag_err see_update(struct pag_store_tx *tx, struct pag_op *op)
         return err == PAG_E_NOT_FOUND ? PAG_OK : err;
     }
     if (a.state == PAG_REPORT_REBOOTING) {
+        struct pag_device d;
+        err = pag_device_get(pag_store_tx_db(tx), NULL, s->in->device, &d);
+        if (err != PAG_OK || d.online_ms <= a.changed_ms) {
+            return err; /* said before the restart: it has not come back since */
+        }
         const char *text = pag_arena_printf(op->call->arena, "restarted after the update and still runs %s",
                                             s->check.facts.version.value);
         return text != NULL ? move_action(tx, op, &a, PAG_REPORT_FAILED, text) : PAG_E_NO_MEMORY;
@@ -90,6 +95,14 @@ static void checked(struct pag_call *call, enum pag_err err)
     }
     *op = (struct pag_op){ .call = call, .in = s, .data = s, .after = looked };
     pag_op_submit(op, see_update);
+}
+
+/* It is connected again before it restarts, and asked at once: the old version is no news then. */
+static bool is_installing(struct pag_call *call, const struct pag_tasmota_seen *in, const char *version)
+{
+    struct pag_action a;
+    return open_action(call->thread->db, in->device, &a) == PAG_OK && a.state == PAG_REPORT_INSTALLING &&
+           strcmp(a.version, version) != 0;
 }
 
 /* As it asks over HTTP, so that the two ways show one device. */
@@ -127,7 +140,8 @@ void pag_app_tasmota_seen(struct pag_call *call, const struct pag_tasmota_seen *
     s->check.mode = PAG_CHECK_VERSION;
     struct pag_fact_text *f = &s->check.facts.version;
     if (s->version.version.n > 0 && !s->version.stand_in &&
-        pag_text_copy(f->value, sizeof f->value, s->version.version) == PAG_OK) {
+        pag_text_copy(f->value, sizeof f->value, s->version.version) == PAG_OK &&
+        !is_installing(call, in, f->value)) {
         f->source = PAG_SAID;
         s->check.mode = PAG_CHECK_FIRMWARE;
     }

@@ -8,7 +8,7 @@
 
 /*
  * A client of the broker that has a password because its firmware can have no certificate. Its name is
- * "product.name": a '.' is in no certificate's name, so neither can take the other's session. Pure.
+ * product.name: a '.' is in no certificate's name, so neither can take the other's session. Pure.
  */
 enum {
     PAG_BROKER_USER_MAX = 64,  /* the whole name */

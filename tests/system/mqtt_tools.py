@@ -1,8 +1,41 @@
 """mosquitto's own programs against the listeners with passwords of a running server."""
 
 import pathlib
+import select
+import socket
+import struct
 import subprocess
 import time
+
+import secureesp
+
+
+class Session(secureesp.Mqtt):
+    """One session without TLS, with a password and a retained will, used by one thread. A client of 3.1.1, QoS 0."""
+
+    def __init__(self, port, account, will):
+        text = secureesp._text
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.alive, self.waiting = True, []
+        body = text("MQTT") + bytes([4, 0xE6]) + struct.pack(">H", 30) + text("DVES_123456")
+        body += text(will[0]) + text(will[1]) + text(account[0]) + text(account[1])
+        self.socket.sendall(secureesp._packet(0x10, body))
+        kind, answer = self._read()
+        if kind != 0x20 or answer[1] != 0:
+            self.socket.close()
+            raise ConnectionError(f"CONNACK {answer.hex()}")
+
+    def poll(self, wait_s):
+        if self.waiting:
+            return self.waiting.pop(0)
+        try:
+            if not select.select([self.socket], [], [], wait_s)[0]:
+                return None
+            kind, body = self._read()
+        except (OSError, ValueError):
+            self.alive = False
+            return None
+        return self._message(kind, body) if kind >> 4 == 3 else None
 
 
 class Clients:

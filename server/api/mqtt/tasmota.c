@@ -384,6 +384,8 @@ struct arrival { /* of a device that may not be recorded yet */
     struct pag_tasmota_next next;
     struct pag_broker_account account;
     bool online;
+    const char *topic; /* data that was of nobody when it came; NULL: none */
+    struct pag_span payload;
 };
 
 static void arrived(struct pag_call *call, enum pag_err err)
@@ -393,6 +395,12 @@ static void arrived(struct pag_call *call, enum pag_err err)
     if (err == PAG_OK && a->online) {
         a->online = false;
         pag_app_presence(call, a->account.device, true); /* was of nobody when it came */
+        return;
+    }
+    if (err == PAG_OK && a->topic != NULL) {
+        const char *topic = a->topic;
+        a->topic = NULL;
+        pag_app_data_in(call, a->account.device, topic, a->payload);
         return;
     }
     if (err == PAG_OK) {
@@ -405,7 +413,7 @@ static void arrived(struct pag_call *call, enum pag_err err)
     pag_arena_close(call->arena);
 }
 
-static void record(struct pag_mqtt_head *head, const struct pag_broker_account *account, bool online)
+static void record(struct pag_mqtt_head *head, const struct pag_inbox_message *m, bool known)
 {
     struct pag_arena *arena = pag_arena_open(head->pool, 1 << 20);
     struct arrival *a = arena != NULL ? pag_arena_alloc(arena, sizeof *a) : NULL;
@@ -414,8 +422,13 @@ static void record(struct pag_mqtt_head *head, const struct pag_broker_account *
         return;
     }
     a->head = head;
-    a->account = *account;
-    a->online = online;
+    a->account = m->tasmota->account;
+    a->online = m->online;
+    if (m->tasmota->discovery && !known) {
+        const struct pag_span leaf = m->tasmota->leaf;
+        a->topic = pag_arena_printf(arena, "discovery/%.*s", (int)leaf.n, (const char *)leaf.p);
+        a->payload = pag_span_str(pag_arena_text(arena, m->payload));
+    }
     a->call = pag_head_call(head, arena);
     a->call.done = arrived;
     a->call.user = a;
@@ -426,8 +439,9 @@ static void record(struct pag_mqtt_head *head, const struct pag_broker_account *
 void pag_head_tasmota_done(struct pag_mqtt_head *head, struct pag_inbox_message *m, enum pag_err err)
 {
     struct pag_head_tasmota_in *t = m->tasmota;
-    if (t->came && (err == PAG_OK || err == PAG_E_NOT_FOUND)) {
-        record(head, &t->account, m->online);
+    bool unknown = err == PAG_E_NOT_FOUND && (t->came || t->discovery);
+    if (unknown || (t->came && err == PAG_OK)) {
+        record(head, m, !unknown);
     }
     if (err == PAG_OK && t->answered == PAG_TASMOTA_ANSWER_CHECK) {
         end_check(head, t->account.device, t->text);
