@@ -44,7 +44,7 @@ static const struct pag_column columns[] = {
 
 int pag_cmd_ca_show(struct pag_cli *cli)
 {
-    static const char *const names[] = { "root", "device", "server", "operator" };
+    static const char *const names[] = { "root", "device", "device-old", "server", "operator" };
     json_t *reply = NULL;
     int rc = pag_client_get(cli, "/ca", &reply);
     if (rc != PAG_EXIT_OK || pag_out_json(cli, reply)) {
@@ -64,6 +64,18 @@ int pag_cmd_ca_show(struct pag_cli *cli)
         pag_cli_say(cli, "revocation list %llu, next by %s\n",
                     (unsigned long long)pag_out_number(reply, "crl.number"),
                     pag_out_text(reply, "crl.next_update"));
+    }
+    uint64_t due = pag_out_number(reply, "device_certificates.due");
+    uint64_t expired = pag_out_number(reply, "device_certificates.expired");
+    uint64_t old = pag_out_number(reply, "device_certificates.old_authority");
+    if (due + expired > 0) {
+        pag_cli_say(cli,
+                    "devices: %llu should renew their certificates, %llu have none that is still valid\n",
+                    (unsigned long long)due, (unsigned long long)expired);
+    }
+    if (json_is_object(json_object_get(reply, "device-old"))) {
+        pag_cli_say(cli, "%llu device(s) have certificates of the old authority; pagurus ca retire ends it\n",
+                    (unsigned long long)old);
     }
     return rc;
 }

@@ -131,6 +131,12 @@ FLAGS(issue_flags, PRODUCT_FLAG, { "csr", 0, "FILE", "certificate request (PEM)"
       { "days", 0, "N", "lifetime" }, { "chain", 0, NULL, "with the issuing authority" }, OUTPUT_FLAG);
 FLAGS(code_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use it (1)" },
       { "ttl", 0, "7d", "how long it is good" }, { "mac", 0, "MAC", "only this device" });
+FLAGS(roll_flags, { "root", 0, "FILE", "the exported root key, root-export.pem" }, PASSPHRASE_FLAGS);
+FLAGS(retire_flags, { "force", 0, NULL, "cut off the devices that have not renewed" });
+FLAGS(batch_flags, PRODUCT_FLAG, { "output", 'o', "FOLDER", "a folder below it for each device" },
+      { "certificates", 0, NULL, "keys made here and certificates, instead of codes" },
+      { "rsa", 0, NULL, "RSA-2048 keys, for products of old sketches" },
+      { "days", 0, "N", "lifetime of certificates" }, { "ttl", 0, "30d", "how long codes are good" });
 FLAGS(config_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use the code (1)" },
       { "ttl", 0, "7d", "how long the code is good" },
       { "mac", 0, "MAC", "the device: its mac= line, and a code for it alone" },
@@ -407,6 +413,13 @@ static const struct pag_command table[] = {
       "pagurus ca issue pump-0107 --product meter --csr device.csr -o device.crt\npagurus ca issue pump-0107 "
       "-p meter --csr device.csr --chain",
       issue_flags, NULL, 1, 1, false, false, false, pag_cmd_ca_issue },
+    { "ca roll", "device|server", "a new authority in place of the present one, signed by the root here",
+      "pagurus ca roll device --root root-export.pem\npagurus ca roll server --root root-export.pem "
+      "--passphrase-file pass.txt",
+      roll_flags, NULL, 1, 1, false, false, false, pag_cmd_ca_roll },
+    { "ca retire", NULL, "trust the device authority from before the last roll-over no more",
+      "pagurus ca retire\npagurus ca retire --force", retire_flags, NULL, 0, 0, false, false, false,
+      pag_cmd_ca_retire },
     { "ca crl", NULL, "list of revoked device certificates",
       "pagurus ca crl -o device.crl\npagurus ca crl | openssl crl -noout -text", output_flags, NULL, 0, 0,
       false, false, false, pag_cmd_ca_crl },
@@ -424,6 +437,10 @@ static const struct pag_command table[] = {
     { "enroll code revoke", "ID", "make a code useless",
       "pagurus enroll code revoke code_9f2c\npagurus enroll code list", NULL, NULL, 1, 1, false, false, false,
       pag_cmd_code_revoke },
+    { "enroll batch", "FILE.csv", "codes or certificates for a table of devices",
+      "pagurus enroll batch devices.csv --product meter -o batch-7\npagurus enroll batch devices.csv "
+      "--product sketch --certificates --rsa -o batch-8",
+      batch_flags, "file", 1, 1, false, false, false, pag_cmd_enroll_batch },
     { "enroll device-config", NULL, "configuration text for a device, with a fresh code",
       "pagurus enroll device-config --product meter --mac 84:f3:eb:00:00:03 -o device.conf\npagurus enroll "
       "device-config --product meter --uses 50 --device-server ota.example.net:8444",

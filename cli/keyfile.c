@@ -129,7 +129,7 @@ static int from_fd(struct pag_cli *cli, char *secret)
     return PAG_EXIT_OK;
 }
 
-static int get_passphrase(struct pag_cli *cli, const char *label, char *secret)
+int pag_key_passphrase(struct pag_cli *cli, const char *label, char secret[PAG_SECRET_MAX])
 {
     if (pag_opt_on(cli, "passphrase-file")) {
         return from_file(cli, pag_opt(cli, "passphrase-file"), secret);
@@ -143,7 +143,7 @@ static int get_passphrase(struct pag_cli *cli, const char *label, char *secret)
 
 static int new_passphrase(struct pag_cli *cli, const char *name, char *secret)
 {
-    int rc = get_passphrase(cli, pag_cli_text(cli, "New passphrase for %s", name), secret);
+    int rc = pag_key_passphrase(cli, pag_cli_text(cli, "New passphrase for %s", name), secret);
     if (rc == PAG_EXIT_OK && strlen(secret) < PASSPHRASE_MIN) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "several words are easy to remember",
                             "a passphrase needs at least %d characters", PASSPHRASE_MIN);
@@ -205,7 +205,7 @@ static int decrypt(struct pag_cli *cli, const char *name, struct pag_span pem, s
     struct pag_fail why = { PAG_OK, "", 0 };
     char *secret = secret_new(cli);
     int rc = secret == NULL ? PAG_EXIT_FAILED
-                            : get_passphrase(cli, pag_cli_text(cli, "Passphrase of %s", name), secret);
+                            : pag_key_passphrase(cli, pag_cli_text(cli, "Passphrase of %s", name), secret);
     if (rc == PAG_EXIT_OK && pag_signing_key_of_pem(pem, secret, &key->pkey, &why) != PAG_OK) {
         rc = pag_cli_fail(cli, PAG_EXIT_DENIED, "check the passphrase and try again", "key %s: %s", name,
                           why.what != NULL ? why.what : "cannot be opened");

@@ -4,6 +4,7 @@
 #include <openssl/types.h>
 
 #include "cli/cli.h"
+#include "cli/prompt.h"
 
 /*
  * Signing keys of the user: ~/.config/pagurus/keys/NAME.pem (private, PKCS#8, 0600, normally encrypted) and
@@ -26,6 +27,8 @@ const char **pag_key_names(struct pag_cli *cli);
 /* The two below take P-256 keys alone, which sign manifests; those that sign images may be RSA. */
 int pag_key_open_any(struct pag_cli *cli, const char *name, struct pag_key *key);
 int pag_key_public_any(struct pag_cli *cli, const char *name, struct pag_key *key);
+/* From --passphrase-file, --passphrase-fd or the terminal. The caller wipes secret. */
+int pag_key_passphrase(struct pag_cli *cli, const char *label, char secret[PAG_SECRET_MAX]);
 /* Private part; from here on no core dumps, secrets in locked memory. Asks for the passphrase when there is
  * one. */
 int pag_key_open(struct pag_cli *cli, const char *name, struct pag_key *key);

@@ -10,7 +10,7 @@
 #include "host/clock.h"
 #include "host/tls_priv.h"
 
-enum { CACHE_ROWS = 4096, CACHE_WAYS = 2, DEPTH_MAX = 3, CERT_BYTES_MAX = 8192 };
+enum { CACHE_ROWS = 4096, CACHE_WAYS = 2, DEPTH_MAX = 3, CERT_BYTES_MAX = 8192, ISSUING_MAX = 4 };
 
 struct cached {
     uint8_t fingerprint[PAG_SHA256_BYTES];
@@ -19,7 +19,8 @@ struct cached {
 
 struct pag_tls_trust {
     X509_STORE *store;
-    X509 *issuing; /* the only certificate that may have signed a leaf */
+    X509 *issuing[ISSUING_MAX]; /* the only certificates that may have signed a leaf */
+    size_t issuing_n;
     struct pag_tls *tls;
     pthread_mutex_t lock; /* guards rows */
     struct cached rows[CACHE_ROWS][CACHE_WAYS];
@@ -51,8 +52,9 @@ static enum pag_err read_anchors(struct pag_tls_trust *t, BIO *in, struct pag_fa
             break;
         }
         bool ok = X509_STORE_add_cert(t->store, cert) == 1;
-        if (t->issuing == NULL) {
-            t->issuing = cert;
+        /* A root beside an authority may sign authorities, no leaf. */
+        if (t->issuing_n == 0 || (t->issuing_n < ISSUING_MAX && X509_get_pathlen(cert) == 0)) {
+            t->issuing[t->issuing_n++] = cert;
         } else {
             X509_free(cert);
         }
@@ -61,7 +63,7 @@ static enum pag_err read_anchors(struct pag_tls_trust *t, BIO *in, struct pag_fa
         }
     }
     ERR_clear_error(); /* the end of a PEM file is an error to OpenSSL */
-    if (t->issuing == NULL) {
+    if (t->issuing_n == 0) {
         return pag_fail_set(why, PAG_E_CONFIG, "client CA file has no certificate", 0);
     }
     return PAG_OK;
@@ -95,7 +97,9 @@ void pag_tls_trust_free(struct pag_tls_trust *t)
         return;
     }
     X509_STORE_free(t->store);
-    X509_free(t->issuing);
+    for (size_t i = 0; i < t->issuing_n; i++) {
+        X509_free(t->issuing[i]);
+    }
     (void)pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -213,7 +217,11 @@ static bool leaf_is_fit(X509 *leaf)
 static bool chain_is_ours(const struct pag_tls_trust *t, X509_STORE_CTX *xs, uint64_t *until_s)
 {
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(xs);
-    if (sk_X509_num(chain) < 2 || X509_cmp(sk_X509_value(chain, 1), t->issuing) != 0) {
+    bool ours = false;
+    for (size_t i = 0; sk_X509_num(chain) >= 2 && i < t->issuing_n; i++) {
+        ours = ours || X509_cmp(sk_X509_value(chain, 1), t->issuing[i]) == 0;
+    }
+    if (!ours) {
         return false;
     }
     *until_s = UINT64_MAX;
@@ -282,7 +290,9 @@ void pag_tls_trust_use(struct pag_tls_trust *t, SSL_CTX *ctx, struct pag_tls *tl
     t->tls = tls;
     (void)SSL_CTX_set_ex_data(ctx, trust_index, t);
     (void)SSL_CTX_set1_verify_cert_store(ctx, t->store);
-    (void)SSL_CTX_add_client_CA(ctx, t->issuing);
+    for (size_t i = 0; i < t->issuing_n; i++) {
+        (void)SSL_CTX_add_client_CA(ctx, t->issuing[i]);
+    }
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_verify_depth(ctx, DEPTH_MAX);
     SSL_CTX_set_cert_verify_callback(ctx, on_verify, t);

@@ -108,6 +108,18 @@ enum pag_err pag_ca_root_new(const char *name, uint64_t now, struct pag_ca **out
 /* New issuing authority below root: pathlen 0, one extended key usage, 5 years. */
 enum pag_err pag_ca_issuing_new(const struct pag_ca *root, enum pag_ca_kind kind, uint64_t now,
                                 struct pag_ca **out, struct pag_fail *why);
+/*
+ * The same for a key whose owner has sent a request (P-256; its subject is not looked at), with a mark in the
+ * name that tells it from the authority that it follows. der: appended. Errors of pag_x509_csr_check.
+ */
+enum pag_err pag_ca_issuing_sign(const struct pag_ca *root, struct pag_span csr, enum pag_ca_kind kind,
+                                 uint64_t now, struct pag_buf *der, struct pag_fail *why);
+/*
+ * Whether cert (DER) is an authority of that kind as above, for this key, signed by root (DER) and in its
+ * time. PAG_E_CONFIG, PAG_E_SIGNATURE, PAG_E_EXPIRED with why.
+ */
+enum pag_err pag_ca_issuing_check(struct pag_span cert, struct pag_span root, enum pag_ca_kind kind,
+                                  const EVP_PKEY *key, uint64_t now, struct pag_fail *why);
 /* The same key and subject as a self-signed trust anchor, so that a listener can trust exactly this authority
  * and none of its sisters under the root. der: appended. */
 enum pag_err pag_ca_anchor(const struct pag_ca *ca, uint64_t now, struct pag_buf *der, struct pag_fail *why);

@@ -131,7 +131,7 @@ static const char *word_of(enum pag_ca_kind kind)
 }
 
 /* O of the root and its mark, so that an authority is recognised as part of one installation. */
-static bool issuing_name(X509_NAME *subject, const X509 *root, enum pag_ca_kind kind)
+static bool issuing_name(X509_NAME *subject, const X509 *root, enum pag_ca_kind kind, const char *turn)
 {
     char text[80];
     const X509_NAME *from = X509_get_subject_name(root);
@@ -142,17 +142,17 @@ static bool issuing_name(X509_NAME *subject, const X509 *root, enum pag_ca_kind 
     }
     char cn[64];
     const char *mark = strrchr(text, ' ');
-    (void)snprintf(cn, sizeof cn, "Pagurus %s CA %.8s", word_of(kind), mark == NULL ? "" : mark + 1);
+    (void)snprintf(cn, sizeof cn, "Pagurus %s CA %.8s%s", word_of(kind), mark == NULL ? "" : mark + 1, turn);
     return add_text(subject, NID_commonName, cn);
 }
 
-static bool fill_issuing(X509 *cert, EVP_PKEY *key, const struct pag_ca *root, enum pag_ca_kind kind,
-                         uint64_t now)
+bool pag_x509_fill_issuing(X509 *cert, EVP_PKEY *key, const struct pag_ca *root, enum pag_ca_kind kind,
+                           const char *turn, uint64_t now)
 {
     uint64_t until = now + (uint64_t)ISSUING_YEARS * YEAR_S;
     until = until < root->info.not_after ? until : root->info.not_after;
     return X509_set_version(cert, 2) == 1 && pag_x509_add_serial(cert) &&
-           issuing_name(X509_get_subject_name(cert), root->cert, kind) &&
+           issuing_name(X509_get_subject_name(cert), root->cert, kind, turn) &&
            X509_set_issuer_name(cert, X509_get_subject_name(root->cert)) == 1 &&
            pag_x509_add_times(cert, now - SKEW_S, until) && X509_set_pubkey(cert, key) == 1 &&
            pag_x509_add_ca(cert, true) &&
@@ -165,7 +165,7 @@ enum pag_err pag_ca_issuing_new(const struct pag_ca *root, enum pag_ca_kind kind
 {
     X509 *cert = X509_new();
     EVP_PKEY *key = pag_crypto_key_new();
-    bool fine = cert != NULL && key != NULL && fill_issuing(cert, key, root, kind, now);
+    bool fine = cert != NULL && key != NULL && pag_x509_fill_issuing(cert, key, root, kind, "", now);
     ERR_clear_error();
     if (!fine) {
         X509_free(cert);

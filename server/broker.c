@@ -215,6 +215,16 @@ enum pag_err pag_broker_reload(struct pag_broker *b)
     return err;
 }
 
+void pag_broker_set_authorities(struct pag_broker *b, const struct pag_ca *ca, const struct pag_ca *old)
+{
+    (void)pthread_mutex_lock(&b->files);
+    b->config.device_ca = ca;
+    b->config.old_ca = old;
+    b->crl.ca = ca;
+    b->crl.old = old;
+    (void)pthread_mutex_unlock(&b->files);
+}
+
 /* ---- making and ending ---- */
 
 static enum pag_err say(char text[256], enum pag_err err, const char *what, const char *which)
@@ -238,24 +248,39 @@ static enum pag_err resolve(const char *path, char out[PAG_BROKER_PATH], char te
     return PAG_OK;
 }
 
-/* The broker takes clients of every authority in this file, so it must hold the device authority and no
- * other. */
-static enum pag_err check_anchor(const struct pag_broker *b, char text[256])
+static bool is_of(const struct pag_ca *ca, const struct pag_x509_info *info)
+{
+    return ca != NULL && memcmp(info->key_sha256, pag_ca_info(ca)->key_sha256, sizeof info->key_sha256) == 0;
+}
+
+/* The broker takes clients of every authority in this file, so it must hold the device authority, the one
+ * before while that is in force, and no other. */
+static bool anchors_fit(const struct pag_broker *b, const char *pem)
 {
     static const char begin[] = "-----BEGIN CERTIFICATE-----";
+    bool found = false;
+    for (const char *at = strstr(pem, begin); at != NULL; at = strstr(at + 1, begin)) {
+        const char *next = strstr(at + 1, begin);
+        size_t n = next != NULL ? (size_t)(next - at) : strlen(at);
+        struct pag_x509_info info;
+        if (pag_x509_info((struct pag_span){ (const uint8_t *)at, n }, &info) != PAG_OK ||
+            (!is_of(b->config.device_ca, &info) && !is_of(b->config.old_ca, &info))) {
+            return false;
+        }
+        found = found || is_of(b->config.device_ca, &info);
+    }
+    return found;
+}
+
+static enum pag_err check_anchor(const struct pag_broker *b, char text[256])
+{
     struct pag_buf pem = { NULL, 0, 0 };
-    struct pag_x509_info info;
-    enum pag_err err = pag_fs_read(b->anchor, 65536, &pem, NULL);
-    if (err != PAG_OK) {
+    if (pag_fs_read(b->anchor, 65536, &pem, NULL) != PAG_OK) {
         return say(text, PAG_E_CONFIG, "cannot read", b->anchor);
     }
-    const char *first = strstr((const char *)pem.p, begin);
-    bool single = first != NULL && strstr(first + 1, begin) == NULL;
-    err = single ? pag_x509_info((struct pag_span){ pem.p, pem.n }, &info) : PAG_E_CONFIG;
-    bool same = err == PAG_OK && memcmp(info.key_sha256, pag_ca_info(b->config.device_ca)->key_sha256,
-                                        sizeof info.key_sha256) == 0;
+    bool fit = anchors_fit(b, (const char *)pem.p);
     pag_fs_buf_free(&pem);
-    return same ? PAG_OK : say(text, PAG_E_CONFIG, "must hold the device authority and no other", b->anchor);
+    return fit ? PAG_OK : say(text, PAG_E_CONFIG, "must hold the device authority and no other", b->anchor);
 }
 
 static enum pag_err place_files(struct pag_broker *b, const struct pag_broker_config *config, char text[256])
@@ -319,6 +344,7 @@ static enum pag_err configure(struct pag_broker *b, const struct pag_broker_conf
     b->config.topics = NULL;
     b->config.topics_n = 0;
     b->crl.ca = config->device_ca;
+    b->crl.old = config->old_ca;
     b->crl.valid_s = config->crl_s;
     b->crl.every_s = config->crl_every_s;
     b->port = config->port;

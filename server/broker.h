@@ -75,9 +75,10 @@ struct pag_broker_config {
     uint32_t max_keepalive_s;
     uint32_t max_queued;
     uint32_t session_s;      /* a durable session of an absent client is forgotten */
-    const char *anchor_file; /* PEM with exactly one authority: the device CA (ca/device-anchor.pem) */
+    const char *anchor_file; /* PEM with the device CA, and old_ca, and no other (ca/device-anchor.pem) */
     const char *cert_file, *key_file;
-    const struct pag_ca *device_ca; /* signs the CRL; outlives the broker */
+    const struct pag_ca *device_ca; /* signs the CRL; outlives the broker, as does: */
+    const struct pag_ca *old_ca;    /* the one before, while both are in force; NULL: none */
     uint32_t crl_s, crl_every_s;
     const struct pag_broker_topic *topics;
     size_t topics_n;
@@ -95,6 +96,10 @@ struct pag_broker_denials {
     const char *const *denied; /* client names (CN) without any valid certificate */
     size_t denied_n;
 };
+
+/* Other ones from now on: their lists and, with anchor_file, what clients must be signed by. */
+struct pag_broker;
+void pag_broker_set_authorities(struct pag_broker *b, const struct pag_ca *ca, const struct pag_ca *old);
 
 /* Copies config (not what it outlives). PAG_E_CONFIG: a topic pattern is bad, anchor_file has not exactly one
  * authority, a file is missing; text[256] (may be NULL) says which. */

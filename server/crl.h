@@ -5,7 +5,7 @@
 
 /* The revocation list of the device authority as a PEM file. Whoever uses one keeps it under a lock. */
 struct pag_crl {
-    const struct pag_ca *ca;
+    const struct pag_ca *ca, *old; /* old: the one that ca follows, its list comes behind; NULL: none */
     char path[512];
     uint32_t valid_s; /* of one list */
     uint32_t every_s; /* made anew after this time, though nothing changed */

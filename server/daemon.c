@@ -14,8 +14,8 @@
 #include "host/bucket.h"
 #include "host/crypto.h"
 #include "host/fs.h"
-#include "host/rand.h"
 #include "host/seal.h"
+#include "host/rand.h"
 #include "host/x509.h"
 #include "server/api/legacy_http/pins.h"
 #include "server/lock.h"
@@ -71,7 +71,7 @@ static int keys_up(struct pag_daemon *d)
     static const char key_lost[] = "Put it back from a backup (mode 0600): nothing else can take its place.";
     struct pag_fail why = { .code = PAG_OK };
     struct pag_buf pem = { NULL, 0, 0 };
-    enum pag_err err = pag_ca_load(d->paths.device_ca_pem, d->paths.device_ca_key, NULL, &d->device_ca, &why);
+    enum pag_err err = pag_daemon_authorities(d, &d->device_ca, &d->old_ca, &why);
     if (err != PAG_OK) {
         return pag_say_error(PAG_EXIT_FAILED, key_lost, "%s: %s", d->paths.device_ca_key, what_of(&why, err));
     }
@@ -352,6 +352,7 @@ int pag_daemon_up(struct pag_daemon *d)
     d->started_unix_ms = d->clock.now_unix_ms(d->clock.ctx);
     d->lock_fd = -1;
     (void)pthread_mutex_init(&d->certificate_lock, NULL);
+    (void)pthread_mutex_init(&d->roll_lock, NULL);
     int code = pag_program_load_installed(&d->args, &d->config, &d->paths);
     if (code == 0) {
         pag_daemon_read_certificates(d);
@@ -428,6 +429,10 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms)
     pag_arena_pool_free(d->pool);
     EVP_PKEY_free(d->freshness);
     pag_ca_free(d->device_ca);
+    pag_ca_free(d->old_ca);
+    for (size_t i = 0; i < d->past_ca_n; i++) {
+        pag_ca_free(d->past_ca[i]);
+    }
     pag_log_info(d->log, "stop.done", PAG_F_STR("data", d->paths.data));
     pag_log_free(d->log);
     if (d->lock_fd >= 0) {

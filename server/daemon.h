@@ -15,7 +15,10 @@
 
 /* Who is kept out, and what must happen from time to time: daemon_keep.c. On the daemon's loop but for the
  * atomic members. */
+enum { PAG_PAST_CA_MAX = 32 };
+
 struct pag_daemon_keep {
+    atomic_bool stale; /* the authorities have changed */
     struct pag_crl crl;                    /* without a managed broker; with one the list is the broker's */
     atomic_ullong crl_number, crl_until_s; /* of crl */
     struct pag_subscription subscription;
@@ -42,7 +45,11 @@ struct pag_daemon {
     uint64_t started_unix_ms;
     int lock_fd;
     struct pag_log *log;
-    struct pag_ca *device_ca;
+    /* Both as they are now, under certificate_lock. Those before stay, for who is using them. */
+    struct pag_ca *device_ca, *old_ca;
+    struct pag_ca *past_ca[PAG_PAST_CA_MAX];
+    size_t past_ca_n;
+    pthread_mutex_t roll_lock; /* files of a roll-over */
     EVP_PKEY *freshness;
     char freshness_pem[512];
     struct pag_store *store;
@@ -75,6 +82,11 @@ void pag_daemon_down(struct pag_daemon *d, uint32_t finish_ms);
 /* HUP: certificates again, and what the configuration may change while running; what needs a restart is
  * logged by name. daemon_reload.c */
 void pag_daemon_reload(struct pag_daemon *d);
+
+/* Completes a roll-over that was taken (server/roll.h), then reads the device authorities; *old: NULL, when
+ * there is one only. */
+enum pag_err pag_daemon_authorities(struct pag_daemon *d, struct pag_ca **ca, struct pag_ca **old,
+                                    struct pag_fail *why);
 
 /* daemon_mqtt.c: broker, MQTT head and their loop */
 int pag_daemon_mqtt_up(struct pag_daemon *d);

@@ -1,11 +1,14 @@
 /* What the heads may know of the process around them. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/bytes.h"
 #include "host/fs.h"
 #include "host/x509.h"
 #include "server/daemon.h"
+#include "server/roll.h"
 
 enum { PEM_MAX = 1 << 20 };
 
@@ -46,6 +49,7 @@ void pag_daemon_read_certificates(struct pag_daemon *d)
     add_certificate(d, "operator", d->paths.operator_ca_pem);
     add_certificate(d, "tls", d->paths.server_pem);
     add_certificate(d, "service", d->paths.svc_pem);
+    add_certificate(d, "device-old", d->paths.device_old_pem);
     (void)pthread_mutex_unlock(&d->certificate_lock);
 }
 
@@ -132,6 +136,11 @@ static void warnings(struct pag_daemon *d, struct pag_api_info *out)
     if (d->config.mqtt.mode != PAG_MQTT_OFF && !out->broker.connected) {
         warn(out, "There is no connection to the broker: devices hear of releases only when they poll.");
     }
+    if (pag_roll_overlaps(&d->paths)) {
+        warn(out,
+             "Two device authorities are in force: pagurus ca show says how many devices still need the old "
+             "one, pagurus ca retire ends it.");
+    }
     if (d->legacy != NULL) {
         warn(out, "The plain HTTP listener is on: what it serves can be read and changed on the way.");
     }
@@ -159,25 +168,10 @@ static void info(void *ctx, struct pag_api_info *out)
     warnings(d, out);
 }
 
-static enum pag_err file(void *ctx, enum pag_api_file which, struct pag_arena *arena, struct pag_span *out)
+/* A PEM file in the arena. */
+static enum pag_err read_file(const char *path, struct pag_arena *arena, struct pag_span *out)
 {
-    struct pag_daemon *d = ctx;
     struct pag_buf pem = { NULL, 0, 0 };
-    const char *path = NULL;
-    switch (which) {
-    case PAG_API_ROOT_PEM:
-        path = d->paths.root_pem;
-        break;
-    case PAG_API_DEVICE_PEM:
-        path = d->paths.device_ca_pem;
-        break;
-    case PAG_API_SERVER_PEM:
-        path = d->paths.server_ca_pem;
-        break;
-    case PAG_API_DEVICE_CRL:
-        path = d->paths.device_crl;
-        break;
-    }
     enum pag_err err = pag_fs_read(path, PEM_MAX, &pem, NULL);
     if (err != PAG_OK) {
         return err;
@@ -187,4 +181,117 @@ static enum pag_err file(void *ctx, enum pag_api_file which, struct pag_arena *a
     return out->p != NULL ? PAG_OK : PAG_E_NO_MEMORY;
 }
 
-const struct pag_api_process pag_daemon_process = { .info = info, .file = file };
+static enum pag_err bundle(struct pag_daemon *d, struct pag_arena *arena, struct pag_span *out)
+{
+    struct pag_span now = { NULL, 0 };
+    struct pag_span old = { NULL, 0 };
+    enum pag_err err = read_file(d->paths.device_ca_pem, arena, &now);
+    if (err == PAG_OK && pag_roll_overlaps(&d->paths)) {
+        err = read_file(d->paths.device_old_pem, arena, &old);
+        err = err == PAG_E_NOT_FOUND ? PAG_OK : err;
+    }
+    const char *both = err == PAG_OK ? pag_arena_printf(arena, "%.*s%.*s", (int)now.n, (const char *)now.p,
+                                                        (int)old.n, old.n > 0 ? (const char *)old.p : "")
+                                     : NULL;
+    *out = pag_span_str(both);
+    return err != PAG_OK ? err : both != NULL ? PAG_OK : PAG_E_NO_MEMORY;
+}
+
+/* ---- roll-over: files here, and the main thread takes them over ---- */
+
+static void take_over_soon(void)
+{
+    (void)kill(getpid(), SIGHUP);
+}
+
+enum pag_err pag_daemon_authorities(struct pag_daemon *d, struct pag_ca **ca, struct pag_ca **old,
+                                    struct pag_fail *why)
+{
+    struct pag_ca *current = NULL;
+    struct pag_ca *before = NULL;
+    bool changed = false;
+    (void)pthread_mutex_lock(&d->roll_lock);
+    enum pag_err err =
+        pag_roll_settle(&d->paths, d->config.server.names, d->clock.now_unix_ms(d->clock.ctx) / 1000,
+                        d->config.certificates.server_s, &changed, why);
+    if (err == PAG_OK) {
+        err = pag_ca_load(d->paths.device_ca_pem, d->paths.device_ca_key, NULL, &current, why);
+    }
+    if (err == PAG_OK && pag_roll_overlaps(&d->paths)) {
+        err = pag_ca_load(d->paths.device_old_pem, d->paths.device_old_key, NULL, &before, why);
+    }
+    (void)pthread_mutex_unlock(&d->roll_lock);
+    if (err != PAG_OK) {
+        pag_ca_free(current);
+        return err;
+    }
+    *ca = current;
+    *old = before;
+    return PAG_OK;
+}
+
+static enum pag_err ca_begin(void *ctx, enum pag_ca_kind kind, struct pag_arena *arena, struct pag_span *csr,
+                             struct pag_fail *why)
+{
+    struct pag_daemon *d = ctx;
+    struct pag_buf pem = { pag_arena_alloc(arena, 2048), 0, 2048 };
+    if (pem.p == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    (void)pthread_mutex_lock(&d->roll_lock);
+    enum pag_err err = pag_roll_begin(&d->paths, kind, &pem, why);
+    (void)pthread_mutex_unlock(&d->roll_lock);
+    *csr = pag_buf_span(&pem);
+    return err;
+}
+
+static enum pag_err ca_take(void *ctx, enum pag_ca_kind kind, struct pag_span pem, struct pag_fail *why)
+{
+    struct pag_daemon *d = ctx;
+    (void)pthread_mutex_lock(&d->roll_lock);
+    enum pag_err err = pag_roll_take(&d->paths, kind, pem, d->clock.now_unix_ms(d->clock.ctx) / 1000, why);
+    (void)pthread_mutex_unlock(&d->roll_lock);
+    if (err == PAG_OK) {
+        take_over_soon();
+    }
+    return err;
+}
+
+static enum pag_err ca_retire(void *ctx, struct pag_fail *why)
+{
+    struct pag_daemon *d = ctx;
+    (void)pthread_mutex_lock(&d->roll_lock);
+    enum pag_err err = pag_roll_retire(&d->paths, d->clock.now_unix_ms(d->clock.ctx) / 1000, why);
+    (void)pthread_mutex_unlock(&d->roll_lock);
+    if (err == PAG_OK) {
+        take_over_soon();
+    }
+    return err;
+}
+
+static enum pag_err file(void *ctx, enum pag_api_file which, struct pag_arena *arena, struct pag_span *out)
+{
+    struct pag_daemon *d = ctx;
+    const char *path = NULL;
+    switch (which) {
+    case PAG_API_ROOT_PEM:
+        path = d->paths.root_pem;
+        break;
+    case PAG_API_DEVICE_PEM:
+        path = d->paths.device_ca_pem;
+        break;
+    case PAG_API_DEVICE_BUNDLE:
+        return bundle(d, arena, out);
+    case PAG_API_SERVER_PEM:
+        path = d->paths.server_ca_pem;
+        break;
+    case PAG_API_DEVICE_CRL:
+        path = d->paths.device_crl;
+        break;
+    }
+    return read_file(path, arena, out);
+}
+
+const struct pag_api_process pag_daemon_process = {
+    .info = info, .file = file, .ca_begin = ca_begin, .ca_take = ca_take, .ca_retire = ca_retire
+};

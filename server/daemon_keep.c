@@ -31,6 +31,10 @@ static struct pag_revoked *revoked_of(struct pag_arena *arena, const struct pag_
 static enum pag_err write_own(struct pag_daemon *d, const struct pag_revoked *list, size_t n)
 {
     struct pag_daemon_keep *k = &d->keep;
+    (void)pthread_mutex_lock(&d->certificate_lock);
+    k->crl.ca = d->device_ca;
+    k->crl.old = d->old_ca;
+    (void)pthread_mutex_unlock(&d->certificate_lock);
     enum pag_err err = pag_crl_write(&k->crl, list, n, d->clock.now_unix_ms(d->clock.ctx));
     atomic_store(&k->crl_number, k->crl.number);
     atomic_store(&k->crl_until_s, k->crl.until_s);
@@ -172,6 +176,7 @@ static void on_timer(struct pag_loop *loop, struct pag_timer *timer)
 {
     struct pag_daemon *d = timer->ctx;
     struct pag_daemon_keep *k = &d->keep;
+    k->due = atomic_exchange(&k->stale, false) || k->due;
     bool renew = d->broker == NULL && d->clock.now_unix_ms(d->clock.ctx) / 1000 >= k->crl.due_s;
     if (k->due || renew || pag_app_deny_epoch(d->app) != k->deny_epoch) {
         (void)hand_on(d);

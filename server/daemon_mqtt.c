@@ -220,6 +220,7 @@ static int broker_up(struct pag_daemon *d)
         .cert_file = d->paths.server_pem,
         .key_file = d->paths.server_key,
         .device_ca = d->device_ca,
+        .old_ca = d->old_ca,
         .crl_s = d->config.certificates.crl_s,
         .crl_every_s = d->config.certificates.crl_every_s,
         .clock = d->clock,
@@ -244,6 +245,12 @@ static const char *loopback_of(const char *address)
     return strcmp(address, "::") == 0 ? "::1" : address;
 }
 
+/* What the configuration leaves out is this installation's. */
+static const char *or_own(const char *configured, const char *own)
+{
+    return configured[0] != '\0' ? configured : own;
+}
+
 static int client_up(struct pag_daemon *d)
 {
     struct pag_broker_status status = { .port = 0 };
@@ -256,9 +263,12 @@ static int client_up(struct pag_daemon *d)
         .client = { .host = managed ? loopback_of(d->config.mqtt.address) : d->config.mqtt.host,
                     .port = d->config.mqtt.port,
                     .client_id = "svc-pagurusd",
-                    .ca_file = managed ? d->paths.root_pem : d->config.mqtt.ca_file,
-                    .cert_file = managed ? d->paths.svc_pem : d->config.mqtt.cert_file,
-                    .key_file = managed ? d->paths.svc_key : d->config.mqtt.key_file,
+                    .ca_file =
+                        managed ? d->paths.root_pem : or_own(d->config.mqtt.ca_file, d->paths.root_pem),
+                    .cert_file =
+                        managed ? d->paths.svc_pem : or_own(d->config.mqtt.cert_file, d->paths.svc_pem),
+                    .key_file =
+                        managed ? d->paths.svc_key : or_own(d->config.mqtt.key_file, d->paths.svc_key),
                     .skip_name = managed,
                     .log = d->log },
         .on_products = on_products,

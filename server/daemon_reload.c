@@ -79,10 +79,55 @@ static void reload_config(struct pag_daemon *d)
     free(fresh);
 }
 
+/* Superseded, but somebody may be signing with it. */
+static void set_past(struct pag_daemon *d, struct pag_ca *ca)
+{
+    if (ca != NULL) {
+        d->past_ca[d->past_ca_n++] = ca;
+    }
+}
+
+/* What a roll-over has left in the files becomes what everybody signs with. */
+static enum pag_err reload_authorities(struct pag_daemon *d, struct pag_fail *why)
+{
+    struct pag_ca *ca = NULL;
+    struct pag_ca *old = NULL;
+    enum pag_err err = d->past_ca_n + 2 > PAG_PAST_CA_MAX
+                           ? pag_fail_set(why, PAG_E_LIMIT, "too many authorities: restart pagurusd", 0)
+                           : pag_daemon_authorities(d, &ca, &old, why);
+    if (err != PAG_OK) {
+        return err;
+    }
+    bool same =
+        memcmp(pag_ca_info(ca)->key_sha256, pag_ca_info(d->device_ca)->key_sha256, PAG_SHA256_BYTES) == 0;
+    if (same && (old == NULL) == (d->old_ca == NULL)) {
+        pag_ca_free(ca);
+        pag_ca_free(old);
+        return PAG_OK;
+    }
+    (void)pthread_mutex_lock(&d->certificate_lock);
+    set_past(d, d->device_ca);
+    set_past(d, d->old_ca);
+    d->device_ca = ca;
+    d->old_ca = old;
+    (void)pthread_mutex_unlock(&d->certificate_lock);
+    pag_app_ca_set(d->app, ca);
+    if (d->broker != NULL) {
+        pag_broker_set_authorities(d->broker, ca, old);
+    }
+    atomic_store(&d->keep.stale, true);
+    pag_log_info(d->log, "reload.authorities", PAG_F_STR("device", pag_ca_info(ca)->subject),
+                 PAG_F_STR("old", old != NULL ? pag_ca_info(old)->subject : ""));
+    return PAG_OK;
+}
+
 static void reload_certificates(struct pag_daemon *d)
 {
     struct pag_fail why = { .code = PAG_OK };
-    enum pag_err err = pag_tls_reload(d->console_tls, &why);
+    enum pag_err err = reload_authorities(d, &why);
+    if (err == PAG_OK) {
+        err = pag_tls_reload(d->console_tls, &why);
+    }
     if (err == PAG_OK) {
         err = pag_tls_reload(d->device_tls, &why);
     }

@@ -32,6 +32,8 @@ enum pag_err pag_paths_of(const char *data, struct pag_paths *out)
         { out->device_ca_pem, "ca/device-ca.pem" },
         { out->device_ca_key, "ca/device-ca.key" },
         { out->device_anchor, "ca/device-anchor.pem" },
+        { out->device_old_pem, "ca/device-ca.old.pem" },
+        { out->device_old_key, "ca/device-ca.old.key" },
         { out->server_ca_pem, "ca/server-ca.pem" },
         { out->server_ca_key, "ca/server-ca.key" },
         { out->operator_ca_pem, "ca/operator-ca.pem" },
@@ -136,16 +138,15 @@ static enum pag_err make_folders(const struct pag_paths *paths, struct pag_fail 
 static enum pag_err write_pem(const char *path, struct pag_span first, struct pag_span second,
                               struct pag_fail *why)
 {
-    uint8_t space[PEM_MAX - 1024];
-    struct pag_buf pem = { space, 0, sizeof space };
-    enum pag_err err = pag_x509_pem_of_der("CERTIFICATE", first, &pem);
+    struct pag_buf pem = { malloc(PEM_MAX), 0, PEM_MAX };
+    enum pag_err err = pem.p == NULL ? PAG_E_NO_MEMORY : pag_x509_pem_of_der("CERTIFICATE", first, &pem);
     if (err == PAG_OK && second.n > 0) {
         err = pag_x509_pem_of_der("CERTIFICATE", second, &pem);
     }
-    if (err != PAG_OK) {
-        return pag_fail_set(why, err, "cannot encode certificate", 0);
-    }
-    return pag_fs_write(path, (struct pag_span){ pem.p, pem.n }, 0644, why);
+    err = err == PAG_OK ? pag_fs_write(path, (struct pag_span){ pem.p, pem.n }, 0644, why)
+                        : pag_fail_set(why, err, "cannot encode certificate", 0);
+    free(pem.p);
+    return err;
 }
 
 static const struct pag_span nothing = { NULL, 0 };
@@ -155,13 +156,31 @@ struct ca_files {
     const char *pem, *key, *anchor;
 };
 
-static enum pag_err write_anchor(const struct pag_ca *ca, const char *path, uint64_t now,
-                                 struct pag_fail *why)
+enum pag_err pag_init_write_anchors(const char *path, const struct pag_ca *ca, const struct pag_ca *old,
+                                    uint64_t now, struct pag_fail *why)
 {
-    uint8_t space[PAG_CERT_DER_MAX];
-    struct pag_buf der = { space, 0, sizeof space };
-    enum pag_err err = pag_ca_anchor(ca, now, &der, why);
-    return err != PAG_OK ? err : write_pem(path, (struct pag_span){ der.p, der.n }, nothing, why);
+    uint8_t space[2][PAG_CERT_DER_MAX];
+    struct pag_buf der[2] = { { space[0], 0, sizeof space[0] }, { space[1], 0, sizeof space[1] } };
+    enum pag_err err = pag_ca_anchor(ca, now, &der[0], why);
+    if (err == PAG_OK && old != NULL) {
+        err = pag_ca_anchor(old, now, &der[1], why);
+    }
+    return err != PAG_OK ? err
+                         : write_pem(path, (struct pag_span){ der[0].p, der[0].n },
+                                     (struct pag_span){ der[1].p, der[1].n }, why);
+}
+
+enum pag_err pag_init_write_ca(const struct pag_paths *paths, const char *path, struct pag_span der,
+                               struct pag_fail *why)
+{
+    struct pag_buf pem = { NULL, 0, 0 };
+    struct pag_buf root = { (uint8_t[PAG_CERT_DER_MAX]){ 0 }, 0, PAG_CERT_DER_MAX };
+    enum pag_err err = pag_fs_read(paths->root_pem, PEM_MAX, &pem, why);
+    if (err == PAG_OK) {
+        err = pag_x509_der_of_pem("CERTIFICATE", (struct pag_span){ pem.p, pem.n }, &root);
+    }
+    pag_fs_buf_free(&pem);
+    return err != PAG_OK ? err : write_pem(path, der, (struct pag_span){ root.p, root.n }, why);
 }
 
 /* Makes an authority and writes it; *out is the caller's. */
@@ -176,7 +195,7 @@ static enum pag_err make_ca(const struct pag_ca *root, enum pag_ca_kind kind, co
         err = pag_ca_key_save(*out, files->key, NULL, why);
     }
     if (err == PAG_OK && files->anchor != NULL) {
-        err = write_anchor(*out, files->anchor, now, why);
+        err = pag_init_write_anchors(files->anchor, *out, NULL, now, why);
     }
     return err;
 }
@@ -420,16 +439,18 @@ static enum pag_err init_at(const struct pag_paths *paths, const struct pag_init
 enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result *out, char found[320],
                       struct pag_fail *why)
 {
-    struct pag_paths paths;
+    struct pag_paths *paths = malloc(sizeof *paths); /* too large for a stack */
     memset(out, 0, sizeof *out);
-    enum pag_err err = check_order(order, out, why);
-    if (err == PAG_OK && pag_paths_of(order->data, &paths) != PAG_OK) {
+    enum pag_err err = paths != NULL ? check_order(order, out, why) : PAG_E_NO_MEMORY;
+    if (err == PAG_OK && pag_paths_of(order->data, paths) != PAG_OK) {
         err = pag_fail_set(why, PAG_E_CONFIG, "the data folder's path is too long", 0);
     }
     if (err == PAG_OK) {
-        err = refuse_second(&paths, found, why);
+        err = refuse_second(paths, found, why);
     }
-    return err == PAG_OK ? init_at(&paths, order, out, why) : err;
+    err = err == PAG_OK ? init_at(paths, order, out, why) : err;
+    free(paths);
+    return err;
 }
 
 static void take_name(void *ctx, const char *name)

@@ -5,6 +5,7 @@
 
 #include <pagurus/errors.h>
 
+#include "host/x509.h"
 #include "server/config.h"
 
 /*
@@ -30,6 +31,7 @@ struct pag_paths {
     char device_ca_pem[320], device_ca_key[320], device_anchor[320];
     char server_ca_pem[320], server_ca_key[320];
     char operator_ca_pem[320], operator_ca_key[320], operator_anchor[320];
+    char device_old_pem[320], device_old_key[320]; /* during a roll-over: server/roll.h */
     char server_pem[320], server_key[320];
     char server_rsa_pem[320], server_rsa_key[320];
     char svc_pem[320], svc_key[320];
@@ -67,6 +69,14 @@ struct pag_init_result {
  */
 enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result *out, char found[320],
                       struct pag_fail *why);
+
+/* Steps of the above, for server/roll.c: an authority's certificate and the root as PEM, its anchor (and that
+ * of another, NULL: none), the daemon's own certificate at the broker, and that of HTTPS with the names that it
+ * has. */
+enum pag_err pag_init_write_ca(const struct pag_paths *paths, const char *path, struct pag_span der,
+                               struct pag_fail *why);
+enum pag_err pag_init_write_anchors(const char *path, const struct pag_ca *ca, const struct pag_ca *old,
+                                    uint64_t now, struct pag_fail *why);
 
 bool pag_init_done(const struct pag_paths *paths); /* the data folder holds an installation */
 

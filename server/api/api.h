@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "host/http.h"
+#include "host/x509.h"
 #include "server/app/app.h"
 
 /*
@@ -31,7 +32,7 @@ struct pag_api_listener {
 };
 
 struct pag_api_certificate {
-    const char *name; /* "root", "device", "server", "operator", "tls", "service" */
+    const char *name; /* "root", "device", "server", "operator", "tls", "service", "device-old" */
     char subject[256];
     char serial[41];      /* hex */
     char fingerprint[65]; /* hex SHA-256 */
@@ -51,13 +52,25 @@ struct pag_api_info {
     uint64_t crl_number, crl_until_s;
 };
 
-enum pag_api_file { PAG_API_ROOT_PEM, PAG_API_DEVICE_PEM, PAG_API_SERVER_PEM, PAG_API_DEVICE_CRL };
+/* BUNDLE: every device authority in force, the newest first. */
+enum pag_api_file {
+    PAG_API_ROOT_PEM,
+    PAG_API_DEVICE_PEM,
+    PAG_API_DEVICE_BUNDLE,
+    PAG_API_SERVER_PEM,
+    PAG_API_DEVICE_CRL
+};
 
 /* The process around the heads. Any thread; must not block on the network. */
 struct pag_api_process {
     void (*info)(void *ctx, struct pag_api_info *out);
     /* Text of a public PEM file, copied into arena. PAG_E_NOT_FOUND. */
     enum pag_err (*file)(void *ctx, enum pag_api_file which, struct pag_arena *arena, struct pag_span *out);
+    /* Roll-over (server/roll.h). What they change is in force a moment later. csr: PEM, in arena. */
+    enum pag_err (*ca_begin)(void *ctx, enum pag_ca_kind kind, struct pag_arena *arena, struct pag_span *csr,
+                             struct pag_fail *why);
+    enum pag_err (*ca_take)(void *ctx, enum pag_ca_kind kind, struct pag_span pem, struct pag_fail *why);
+    enum pag_err (*ca_retire)(void *ctx, struct pag_fail *why);
 };
 
 struct pag_rest_table;

@@ -30,6 +30,16 @@ enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **o
     return PAG_OK;
 }
 
+void pag_app_ca_set(struct pag_app *app, const struct pag_ca *ca)
+{
+    __atomic_store_n(&app->config.device_ca, ca, __ATOMIC_RELEASE);
+}
+
+const struct pag_ca *pag_app_ca(const struct pag_app *app)
+{
+    return __atomic_load_n(&app->config.device_ca, __ATOMIC_ACQUIRE);
+}
+
 void pag_app_free(struct pag_app *app)
 {
     if (app != NULL) {

@@ -57,6 +57,8 @@ enum pag_err pag_app_new(const struct pag_app_config *config, struct pag_app **o
 void pag_app_change(struct pag_app *app, uint32_t poll_s, uint32_t claims_per_minute,
                     uint32_t unproven_devices);
 void pag_app_free(struct pag_app *app); /* NULL is fine; after all its threads */
+/* Who signs device certificates from now on; the one before must stay until the app is freed. Any thread. */
+void pag_app_ca_set(struct pag_app *app, const struct pag_ca *ca);
 /* The port is known only after binding. Before threads run. */
 void pag_app_mqtt_port(struct pag_app *app, uint16_t port);
 /* Where devices find the broker: "" as the server itself; *port 0: there is none. */

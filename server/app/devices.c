@@ -175,7 +175,7 @@ static enum pag_err audit(struct pag_store_tx *tx, const struct pag_op *op, cons
     return pag_store_audit_add(tx, &event, d->id);
 }
 
-static bool tags_ok(struct pag_span tags)
+bool pag_device_tags_ok(struct pag_span tags)
 {
     size_t run = 0;
     for (size_t i = 0; i < tags.n; i++) {
@@ -193,7 +193,7 @@ static bool tags_ok(struct pag_span tags)
     return tags.n <= 1024 && (tags.n == 0 || run > 0);
 }
 
-static bool name_ok(struct pag_span s)
+bool pag_device_name_ok(struct pag_span s)
 {
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < 0x20 || s.p[i] == 0x7F) {
@@ -236,10 +236,10 @@ void pag_app_device_patch(struct pag_call *call, const char *id, const struct pa
                           struct pag_device_row *out)
 {
     enum pag_err err = PAG_OK;
-    if (patch->name != NULL && !name_ok(pag_span_str(patch->name))) {
+    if (patch->name != NULL && !pag_device_name_ok(pag_span_str(patch->name))) {
         err = pag_refuse_field(call, "/name", "at most 64 bytes without control characters");
     }
-    if (patch->tags != NULL && !tags_ok(pag_span_str(patch->tags))) {
+    if (patch->tags != NULL && !pag_device_tags_ok(pag_span_str(patch->tags))) {
         err = pag_refuse_field(call, "/tags", "each 1 to 32 of a-z, 0-9 and -_.:");
     }
     if (patch->pin != NULL && patch->pin[0] != '\0' && pag_span_str(patch->pin).n > PAG_VERSION_MAX) {

@@ -276,6 +276,22 @@ static void group_claim(const char *text, char out[40])
     out[n] = '\0';
 }
 
+/* What the device will be called and tagged. */
+static enum pag_err take_words(struct pag_call *call, const char *name, const char *tags,
+                               struct pag_claim_code *code)
+{
+    enum pag_err err = PAG_OK;
+    if (name != NULL && (!pag_device_name_ok(pag_span_str(name)) ||
+                         pag_text_copy(code->name, sizeof code->name, pag_span_str(name)) != PAG_OK)) {
+        err = pag_refuse_field(call, "/name", "at most 64 bytes of text");
+    }
+    if (tags != NULL && (!pag_device_tags_ok(pag_span_str(tags)) ||
+                         pag_text_copy(code->tags, sizeof code->tags, pag_span_str(tags)) != PAG_OK)) {
+        err = pag_refuse_field(call, "/tags", "each 1 to 32 of a-z, 0-9 and -_.:, 255 together");
+    }
+    return err;
+}
+
 void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, struct pag_code_out *out)
 {
     struct pag_claim claim;
@@ -289,6 +305,10 @@ void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, st
     }
     if (in->mac != NULL && pag_mac_text(pag_span_str(in->mac), out->code.mac) != PAG_OK) {
         err = pag_refuse_field(call, "/mac", "twelve hex digits");
+    }
+    err = take_words(call, in->name, in->tags, &out->code) == PAG_OK ? err : PAG_E_RANGE;
+    if (in->mac == NULL && (out->code.name[0] != '\0' || out->code.tags[0] != '\0')) {
+        err = pag_refuse_field(call, "/mac", "name and tags are of one device: give its MAC");
     }
     if (err != PAG_OK) {
         call->done(call, err);
@@ -360,6 +380,7 @@ void pag_app_issue(struct pag_call *call, const struct pag_issue_in *in, struct 
         err = pag_refuse_field(call, "/device_id", "1 to 64 of 0-9, a-z and -");
     }
     i->own = in->key;
+    err = err == PAG_OK ? take_words(call, in->name, in->tags, &i->code) : err;
     if (err == PAG_OK && in->key == NULL) {
         struct pag_fail why = { 0 };
         err = pag_x509_csr_key(in->csr, true, i->key, &i->rsa, &why);

@@ -55,6 +55,7 @@ struct pag_code_in {
     uint32_t uses;       /* 1 .. 100000 */
     uint64_t ttl_s;
     const char *mac; /* any spelling, NULL: any device */
+    const char *name, *tags; /* of the device, which must be named by its MAC; NULL: none */
 };
 struct pag_code_out {
     struct pag_claim_code code;
@@ -70,6 +71,7 @@ struct pag_issue_in {
     struct pag_span csr; /* PEM or DER */
     const EVP_PKEY *key; /* made here for the device, in place of csr; NULL: none */
     uint32_t days;       /* 0: the configured lifetime */
+    const char *name, *tags; /* of the device, if it is new; NULL: none */
 };
 struct pag_issue_out {
     struct pag_span der;
@@ -101,6 +103,19 @@ struct pag_certificate_list {
 };
 enum pag_err pag_app_certificates(struct pag_call *call, const struct pag_certificate_query *q,
                                   struct pag_certificate_list *out);
+
+/* Devices whose certificates are worth a look, of the scope. */
+struct pag_certificate_state {
+    uint64_t due;     /* two thirds of its life are over: it should renew */
+    uint64_t expired; /* it opens nothing any more */
+    uint64_t old;     /* of another authority than that in force; not for tokens of one product */
+};
+enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certificate_state *out);
+/* Event and audit row about an authority: type "ca.rolled" or "ca.retired", kind "device" or "server". */
+struct pag_ca_event_in {
+    const char *type, *kind;
+};
+void pag_app_ca_event(struct pag_call *call, const struct pag_ca_event_in *in);
 
 /* What the broker keeps out (server/broker.h): revoked, not yet expired certificates, and devices without
  * any valid one. For start; later changes come as events device.revoked. */

@@ -36,22 +36,22 @@ enum pag_err pag_issuing_check(struct pag_call *call, const struct pag_issuing *
 enum pag_err pag_issuing_make(struct pag_call *call, struct pag_issuing *i, const char *device,
                               struct pag_span csr, uint64_t lifetime_s)
 {
-    const struct pag_app_config *config = &call->thread->app->config;
+    const struct pag_ca *ca = pag_app_ca(call->thread->app);
     struct pag_fail why = { 0 };
     const struct pag_cert_order order = { .cn = device,
                                           .product = i->product.id_bytes,
                                           .now = (uint64_t)pag_app_now_ms(call->thread->app) / 1000,
                                           .lifetime_s = lifetime_s,
                                           .rsa = i->rsa };
-    if (config->device_ca == NULL) {
+    if (ca == NULL) {
         return PAG_E_UNSUPPORTED;
     }
     enum pag_err err = check_kind(call, i);
     if (err != PAG_OK) {
         return err;
     }
-    err = i->own != NULL ? pag_ca_issue_device_key(config->device_ca, i->own, &order, &i->issued, &why)
-                         : pag_ca_issue_client(config->device_ca, csr, &order, &i->issued, &why);
+    err = i->own != NULL ? pag_ca_issue_device_key(ca, i->own, &order, &i->issued, &why)
+                         : pag_ca_issue_client(ca, csr, &order, &i->issued, &why);
     if (err != PAG_OK) {
         return pag_refuse(call, err, NULL, why.what);
     }
@@ -61,6 +61,7 @@ enum pag_err pag_issuing_make(struct pag_call *call, struct pag_issuing *i, cons
     (void)pag_text_copy(i->row.device, sizeof i->row.device, pag_span_str(device));
     memcpy(i->row.product, i->product.id, sizeof i->row.product);
     memcpy(i->row.key, info->key_sha256, sizeof i->row.key);
+    memcpy(i->row.issuer, pag_ca_info(ca)->key_sha256, sizeof i->row.issuer);
     memcpy(i->row.fingerprint, info->fingerprint, sizeof i->row.fingerprint);
     i->row.der = pag_span_of(i->issued.der, i->issued.der_n);
     i->row.not_before_ms = (int64_t)info->not_before * 1000;
@@ -85,6 +86,8 @@ enum pag_err pag_issuing_keep(struct pag_store_tx *tx, struct pag_op *op, struct
         memcpy(d->id, i->row.device, sizeof d->id);
         memcpy(d->product, i->product.id, sizeof d->product);
         memcpy(d->mac, i->mac, sizeof d->mac);
+        memcpy(d->name, i->code.name, sizeof i->code.name);
+        d->tags = i->code.tags[0] != '\0' ? i->code.tags : NULL;
         d->created_ms = now;
         err = PAG_OK;
     }
@@ -129,7 +132,7 @@ enum pag_err pag_issuing_answer(struct pag_call *call, const struct pag_issuing 
     memset(e, 0, sizeof *e);
     e->device_id = pag_arena_copy(call->arena, pag_span_str(i->row.device));
     e->certificate = pag_arena_copy(call->arena, i->row.der);
-    e->issuer = pag_ca_der(config->device_ca);
+    e->issuer = pag_ca_der(pag_app_ca(call->thread->app));
     e->product = pag_arena_copy(call->arena, pag_span_of(i->product.id_bytes, sizeof i->product.id_bytes));
     e->mqtt_host = pag_span_str(config->mqtt_host);
     e->mqtt_port = config->mqtt_port;

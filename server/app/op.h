@@ -49,6 +49,7 @@ struct pag_app_thread {
 
 #define PAG_COUNT(app, what) ((void)__atomic_fetch_add(&(app)->counters.what, 1, __ATOMIC_RELAXED))
 
+const struct pag_ca *pag_app_ca(const struct pag_app *app); /* NULL: no device certificates are made */
 int64_t pag_app_now_ms(const struct pag_app *app);
 struct pag_shown pag_app_shown(const struct pag_app *app);
 
@@ -89,6 +90,10 @@ void pag_make_id(char out[PAG_ID_TEXT], const char *prefix, size_t n);
 uint32_t pag_make_id31(void);
 
 const char *pag_actor_of(const struct pag_call *call);
+
+/* What an operator may call and tag a device. */
+bool pag_device_name_ok(struct pag_span name);
+bool pag_device_tags_ok(struct pag_span tags);
 
 enum pag_err pag_device_event(struct pag_store_tx *tx, const struct pag_device *d, const char *type,
                               const char *actor);

@@ -8,6 +8,15 @@
 
 enum { DAY_MS = 86400000 };
 
+/* By the authority that is in force: after a roll-over the same key gets another certificate. */
+static bool is_current(const struct pag_call *call, const struct pag_cert_row *row)
+{
+    struct pag_x509_info info;
+    const struct pag_ca *ca = pag_app_ca(call->thread->app);
+    return ca != NULL && pag_x509_info(row->der, &info) == PAG_OK &&
+           strcmp(info.issuer, pag_ca_info(ca)->subject) == 0;
+}
+
 /* What it was given lately: the same key's certificate again, or too many. */
 static enum pag_err look_back(struct pag_call *call, struct pag_issuing *i)
 {
@@ -20,8 +29,11 @@ static enum pag_err look_back(struct pag_call *call, struct pag_issuing *i)
     for (size_t k = 0; err == PAG_OK && k < n; k++) {
         bool same = row[k].revoked_ms == 0 && memcmp(row[k].key, i->key, sizeof i->key) == 0;
         if (same && now - row[k].issued_ms <= PAG_CLAIM_REPEAT_MS) {
-            i->repeated = true;
-            return pag_cert_get(call->thread->db, call->arena, row[k].serial, row[k].serial_n, &i->row);
+            err = pag_cert_get(call->thread->db, call->arena, row[k].serial, row[k].serial_n, &i->row);
+            i->repeated = err == PAG_OK && is_current(call, &i->row);
+        }
+        if (i->repeated) {
+            return PAG_OK;
         }
         today += now - row[k].issued_ms < DAY_MS ? 1 : 0;
     }

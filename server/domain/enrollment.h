@@ -8,6 +8,7 @@
 
 /* One-time claims. Pure. */
 
+enum { PAG_CODE_TAGS_MAX = 255 };
 enum { PAG_CLAIM_REPEAT_MS = 600000 }; /* the same key gets the same answer for 10 minutes */
 
 struct pag_claim_code {   /* row; the code is not in it */
@@ -18,6 +19,8 @@ struct pag_claim_code {   /* row; the code is not in it */
     char mac[13]; /* "" : any */
     int64_t created_ms, expires_ms;
     char actor[PAG_ACTOR_MAX + 1];
+    char name[PAG_NAME_MAX + 1];     /* of the device that it makes */
+    char tags[PAG_CODE_TAGS_MAX + 1]; /* comma-separated */
 };
 
 /* PAG_OK, PAG_E_EXPIRED, PAG_E_LIMIT (used up), PAG_E_DENIED (another MAC). */

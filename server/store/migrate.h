@@ -7,12 +7,13 @@
 extern const struct pag_span pag_asset__0001_slice_sql;
 extern const struct pag_span pag_asset__0002_sweep_sql;
 extern const struct pag_span pag_asset__0003_judge_sql;
+extern const struct pag_span pag_asset__0006_secureesp_sql;
 extern const struct pag_span pag_asset__0004_shown_sql;
 extern const struct pag_span pag_asset__0005_signatures_sql;
 extern const struct pag_span pag_asset__0007_field_sql;
-extern const struct pag_span pag_asset__0006_secureesp_sql;
 extern const struct pag_span pag_asset__0008_relay_sql;
 extern const struct pag_span pag_asset__0009_broker_sql;
+extern const struct pag_span pag_asset__0010_enrollment_sql;
 
 uint32_t pag_migrate_newest(void);
 /* 0: an empty database. */

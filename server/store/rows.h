@@ -182,18 +182,30 @@ enum pag_err pag_redeemed_put(struct pag_db *db, const struct pag_redeemed *r);
 enum pag_err pag_redeemed_get(struct pag_db *db, const uint8_t code[PAG_SHA256_BYTES],
                               const uint8_t key[PAG_SHA256_BYTES], struct pag_redeemed *out);
 
+enum { PAG_ISSUER_BYTES = 8 }; /* of the SHA-256 of an authority's key */
 struct pag_cert_row {
     uint8_t serial[20];
     uint8_t serial_n;
     char device[PAG_DEVICE_ID_MAX + 1];
     char product[PAG_PRODUCT_HEX];
     uint8_t key[PAG_SHA256_BYTES], fingerprint[PAG_SHA256_BYTES];
-    struct pag_span der; /* not in lists */
+    struct pag_span der;              /* not in lists */
+    uint8_t issuer[PAG_ISSUER_BYTES]; /* only written */
     int64_t not_before_ms, not_after_ms, issued_ms, revoked_ms;
 };
 enum pag_err pag_cert_insert(struct pag_db *db, const struct pag_cert_row *c);
 enum pag_err pag_cert_get(struct pag_db *db, struct pag_arena *arena, const uint8_t *serial, size_t n,
                           struct pag_cert_row *out);
+/* Devices whose newest certificate is valid and of another authority. */
+enum pag_err pag_cert_of_others(struct pag_db *db, const uint8_t issuer[PAG_ISSUER_BYTES], int64_t now_ms,
+                                uint64_t *n);
+/* Devices whose newest certificate has lived two thirds of its life (due), or all of it; those that end later
+ * than within_ms from now are not looked at. product: hex id, "" any. */
+struct pag_cert_ending {
+    uint64_t due, expired;
+};
+enum pag_err pag_cert_ending(struct pag_db *db, const char *product, int64_t now_ms, int64_t within_ms,
+                             struct pag_cert_ending *out);
 /* Whether a certificate of another device, revoked or not, has this key (SHA-256 of its SPKI). */
 enum pag_err pag_cert_key_taken(struct pag_db *db, const uint8_t key[PAG_SHA256_BYTES], const char *device,
                                 bool *taken);

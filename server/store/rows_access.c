@@ -15,14 +15,16 @@ static void code_read(struct pag_q *q, struct pag_claim_code *c)
     c->created_ms = pag_q_get_int(q);
     c->expires_ms = pag_q_get_int(q);
     pag_q_get_text(q, c->actor, sizeof c->actor);
+    pag_q_get_text(q, c->name, sizeof c->name);
+    pag_q_get_text(q, c->tags, sizeof c->tags);
 }
 
-#define CODE_COLUMNS "id, product_id, sha256, uses, uses_left, mac, created_ms, expires_ms, actor"
+#define CODE_COLUMNS "id, product_id, sha256, uses, uses_left, mac, created_ms, expires_ms, actor, name, tags"
 
 enum pag_err pag_code_insert(struct pag_db *db, const struct pag_claim_code *c)
 {
-    struct pag_q q =
-        pag_q_of(db, "INSERT INTO enrollment_code (" CODE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    struct pag_q q = pag_q_of(db, "INSERT INTO enrollment_code (" CODE_COLUMNS
+                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     pag_q_text(&q, c->id);
     pag_q_text(&q, c->product);
     pag_q_blob(&q, c->sha256, sizeof c->sha256);
@@ -32,6 +34,8 @@ enum pag_err pag_code_insert(struct pag_db *db, const struct pag_claim_code *c)
     pag_q_int(&q, c->created_ms);
     pag_q_int(&q, c->expires_ms);
     pag_q_text(&q, c->actor);
+    pag_q_text(&q, c->name);
+    pag_q_text(&q, c->tags);
     return pag_q_run(&q, NULL);
 }
 
@@ -141,8 +145,8 @@ static void cert_read(struct pag_q *q, struct pag_cert_row *c)
 
 enum pag_err pag_cert_insert(struct pag_db *db, const struct pag_cert_row *c)
 {
-    struct pag_q q =
-        pag_q_of(db, "INSERT INTO certificate (" CERT_COLUMNS ", der) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    struct pag_q q = pag_q_of(db, "INSERT INTO certificate (" CERT_COLUMNS ", der, issuer) "
+                                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     pag_q_blob(&q, c->serial, c->serial_n);
     pag_q_text(&q, c->device);
     pag_q_text(&q, c->product);
@@ -153,7 +157,44 @@ enum pag_err pag_cert_insert(struct pag_db *db, const struct pag_cert_row *c)
     pag_q_int(&q, c->issued_ms);
     pag_q_int(&q, c->revoked_ms);
     pag_q_span(&q, c->der);
+    pag_q_blob(&q, c->issuer, sizeof c->issuer);
     return pag_q_run(&q, NULL);
+}
+
+enum pag_err pag_cert_of_others(struct pag_db *db, const uint8_t issuer[PAG_ISSUER_BYTES], int64_t now_ms,
+                                uint64_t *n)
+{
+    struct pag_q q = pag_q_of(
+        db, "SELECT COUNT(*) FROM device JOIN certificate ON certificate.serial = device.cert_serial "
+            "WHERE device.revoked_ms = 0 AND certificate.revoked_ms = 0 AND not_after_ms > ? "
+            "AND issuer <> ?");
+    pag_q_int(&q, now_ms);
+    pag_q_blob(&q, issuer, PAG_ISSUER_BYTES);
+    if (pag_q_row(&q)) {
+        *n = (uint64_t)pag_q_get_int(&q);
+    }
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_cert_ending(struct pag_db *db, const char *product, int64_t now_ms, int64_t within_ms,
+                             struct pag_cert_ending *out)
+{
+    struct pag_q q = pag_q_of(
+        db, "SELECT COALESCE(SUM(not_after_ms > ?), 0), COALESCE(SUM(not_after_ms <= ?), 0) FROM certificate "
+            "JOIN device ON device.cert_serial = certificate.serial WHERE certificate.revoked_ms = 0 "
+            "AND device.revoked_ms = 0 AND not_after_ms < ? AND (? = '' OR certificate.product_id = ?) "
+            "AND (not_after_ms - ?) * 3 <= not_after_ms - not_before_ms");
+    pag_q_int(&q, now_ms);
+    pag_q_int(&q, now_ms);
+    pag_q_int(&q, now_ms + within_ms);
+    pag_q_text(&q, product);
+    pag_q_text(&q, product);
+    pag_q_int(&q, now_ms);
+    if (pag_q_row(&q)) {
+        out->due = (uint64_t)pag_q_get_int(&q);
+        out->expired = (uint64_t)pag_q_get_int(&q);
+    }
+    return pag_q_end(&q);
 }
 
 enum pag_err pag_cert_get(struct pag_db *db, struct pag_arena *arena, const uint8_t *serial, size_t n,

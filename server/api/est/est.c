@@ -303,7 +303,7 @@ void pag_est_simplereenroll(struct pag_http_request *req)
 
 void pag_est_cacerts(struct pag_http_request *req)
 {
-    static const enum pag_api_file files[] = { PAG_API_ROOT_PEM, PAG_API_DEVICE_PEM, PAG_API_SERVER_PEM };
+    static const enum pag_api_file files[] = { PAG_API_ROOT_PEM, PAG_API_DEVICE_BUNDLE, PAG_API_SERVER_PEM };
     struct pag_span pem[sizeof files / sizeof files[0]];
     struct pag_api *api = pag_api_of(req);
     struct visit *v = begin(req);

@@ -177,8 +177,7 @@ static void data(struct pag_rest *r)
     pag_rest_json(r, 200, o);
 }
 
-/* Joins ["a","b"] to "a,b"; NULL and a reply when a member is not a text without a comma. */
-static const char *tags_read(struct pag_rest *r, const json_t *tags)
+const char *pag_rest_tags(struct pag_rest *r, const json_t *tags)
 {
     const char *joined = "";
     for (size_t i = 0; i < json_array_size(tags); i++) {
@@ -220,7 +219,7 @@ static void patch(struct pag_rest *r)
     in->name = pag_rest_text(r, name);
     in->pin = pin == NULL ? NULL : json_is_null(pin) ? "" : pag_rest_text(r, pin);
     if (tags != NULL) {
-        in->tags = tags_read(r, tags);
+        in->tags = pag_rest_tags(r, tags);
         if (in->tags == NULL) {
             return;
         }

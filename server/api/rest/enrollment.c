@@ -29,17 +29,30 @@ static void finish_code(struct pag_rest *r)
     pag_rest_json(r, 201, o);
 }
 
+/* False: answered. */
+static bool take_words(struct pag_rest *r, const json_t *name, const json_t *tags, const char **name_out,
+                       const char **tags_out)
+{
+    *name_out = pag_rest_text(r, name);
+    *tags_out = tags != NULL ? pag_rest_tags(r, tags) : NULL;
+    return tags == NULL || *tags_out != NULL;
+}
+
 static void code_post(struct pag_rest *r)
 {
     json_t *product = NULL;
     json_t *uses = NULL;
     json_t *ttl = NULL;
     json_t *mac = NULL;
+    json_t *name = NULL;
+    json_t *tags = NULL;
     const struct pag_json_field fields[] = {
         { .name = "product", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 40, .out = &product },
         { .name = "uses", .type = PAG_JSON_UINT, .min = 1, .max = 100000, .out = &uses },
         { .name = "ttl_s", .type = PAG_JSON_UINT, .min = 60, .max = 31536000, .out = &ttl },
         { .name = "mac", .type = PAG_JSON_TEXT, .nullable = true, .min = 12, .max = 17, .out = &mac },
+        { .name = "name", .type = PAG_JSON_TEXT, .max = PAG_NAME_MAX, .out = &name },
+        { .name = "tags", .type = PAG_JSON_ARRAY, .max = 16, .out = &tags },
     };
     if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
         return;
@@ -53,6 +66,9 @@ static void code_post(struct pag_rest *r)
     in->uses = (uint32_t)pag_field_uint(uses, 1);
     in->ttl_s = pag_field_uint(ttl, 604800);
     in->mac = pag_rest_text(r, mac);
+    if (!take_words(r, name, tags, &in->name, &in->tags)) {
+        return;
+    }
     pag_rest_finish_with(r, out, finish_code);
     pag_app_code_create(&r->call, in, out);
 }
@@ -98,7 +114,7 @@ static void code_delete(struct pag_rest *r)
 
 static bool is_authority(const char *name)
 {
-    static const char *const authorities[] = { "root", "device", "server", "operator" };
+    static const char *const authorities[] = { "root", "device", "server", "operator", "device-old" };
     for (size_t i = 0; i < sizeof authorities / sizeof authorities[0]; i++) {
         if (strcmp(name, authorities[i]) == 0) {
             return true;
@@ -128,7 +144,137 @@ static void ca(struct pag_rest *r)
     put(crl, "number", json_integer((json_int_t)info.crl_number));
     put(crl, "next_update", pag_json_time(info.crl_until_s * 1000));
     put(o, "crl", crl);
+    struct pag_certificate_state state;
+    if (pag_app_certificate_state(&r->call, &state) == PAG_OK) {
+        json_t *certificates = json_object();
+        put(certificates, "due", json_integer((json_int_t)state.due));
+        put(certificates, "expired", json_integer((json_int_t)state.expired));
+        put(certificates, "old_authority", json_integer((json_int_t)state.old));
+        put(o, "device_certificates", certificates);
+    }
     pag_rest_json(r, 200, o);
+}
+
+/* ---- roll-over ---- */
+
+/* False: answered. */
+static bool whole(struct pag_rest *r)
+{
+    if (r->actor.product[0] != '\0') {
+        pag_rest_problem(r, PAG_PROBLEM_FORBIDDEN,
+                         "Authorities are for all products, and this token is for one.");
+        return false;
+    }
+    return true;
+}
+
+static bool kind_of(struct pag_rest *r, enum pag_ca_kind *kind)
+{
+    if (!whole(r)) {
+        return false;
+    }
+    const char *word = pag_rest_param(r, 0);
+    if (word == NULL) {
+        return false;
+    }
+    if (strcmp(word, "device") == 0 || strcmp(word, "server") == 0) {
+        *kind = word[0] == 'd' ? PAG_CA_DEVICE : PAG_CA_SERVER;
+        return true;
+    }
+    pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND,
+                     "The authorities that can be followed by others are device and server.");
+    return false;
+}
+
+static void refuse_roll(struct pag_rest *r, enum pag_err err, const struct pag_fail *why)
+{
+    r->call.refusal.detail = why->what;
+    pag_rest_refuse(r, err == PAG_E_SIGNATURE || err == PAG_E_EXPIRED || err == PAG_E_CONFIG ? PAG_E_CONFLICT
+                                                                                             : err);
+}
+
+static void next_post(struct pag_rest *r)
+{
+    enum pag_ca_kind kind = PAG_CA_DEVICE;
+    struct pag_fail why = { .code = PAG_OK };
+    struct pag_span csr = { NULL, 0 };
+    if (!kind_of(r, &kind)) {
+        return;
+    }
+    enum pag_err err = r->api->process->ca_begin(r->api->process_ctx, kind, r->req->arena, &csr, &why);
+    if (err != PAG_OK) {
+        refuse_roll(r, err, &why);
+        return;
+    }
+    json_t *o = json_object();
+    put(o, "csr", pag_json_text(csr));
+    pag_rest_json(r, 200, o);
+}
+
+static void finish_roll(struct pag_rest *r)
+{
+    pag_rest_empty(r, 202);
+}
+
+/* The change is made; that it is kept in the record is waited for. */
+static void note_roll(struct pag_rest *r, const char *type, const char *kind)
+{
+    struct pag_ca_event_in *in = pag_rest_alloc(r, sizeof *in);
+    if (in != NULL) {
+        *in = (struct pag_ca_event_in){ .type = type, .kind = kind };
+        pag_rest_finish_with(r, NULL, finish_roll);
+        pag_app_ca_event(&r->call, in);
+    }
+}
+
+static void next_put(struct pag_rest *r)
+{
+    enum pag_ca_kind kind = PAG_CA_DEVICE;
+    struct pag_fail why = { .code = PAG_OK };
+    json_t *certificate = NULL;
+    const struct pag_json_field fields[] = { { .name = "certificate",
+                                               .type = PAG_JSON_TEXT,
+                                               .required = true,
+                                               .min = 1,
+                                               .max = 4096,
+                                               .out = &certificate } };
+    if (!kind_of(r, &kind) || !pag_rest_fields(r, fields, 1)) {
+        return;
+    }
+    enum pag_err err = r->api->process->ca_take(r->api->process_ctx, kind, pag_field_text(certificate), &why);
+    if (err != PAG_OK) {
+        refuse_roll(r, err, &why);
+        return;
+    }
+    note_roll(r, "ca.rolled", kind == PAG_CA_DEVICE ? "device" : "server");
+}
+
+static void old_delete(struct pag_rest *r)
+{
+    struct pag_certificate_state state;
+    struct pag_fail why = { .code = PAG_OK };
+    const char *force = pag_rest_query(r, "force");
+    if (!whole(r)) {
+        return;
+    }
+    enum pag_err err = pag_app_certificate_state(&r->call, &state);
+    if (err == PAG_OK && state.old > 0 && (force == NULL || strcmp(force, "true") != 0)) {
+        r->call.refusal.detail = pag_arena_printf(
+            r->req->arena, "%llu device(s) have certificates of the old authority and would be cut off.",
+            (unsigned long long)state.old);
+        r->call.refusal.help = "Have them renew, or say force=true.";
+        err = PAG_E_CONFLICT;
+    }
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    err = r->api->process->ca_retire(r->api->process_ctx, &why);
+    if (err != PAG_OK) {
+        refuse_roll(r, err, &why);
+        return;
+    }
+    note_roll(r, "ca.retired", "device");
 }
 
 static void pem(struct pag_rest *r, enum pag_api_file which)
@@ -149,7 +295,7 @@ static void root_pem(struct pag_rest *r)
 
 static void device_pem(struct pag_rest *r)
 {
-    pem(r, PAG_API_DEVICE_PEM);
+    pem(r, PAG_API_DEVICE_BUNDLE);
 }
 
 static void server_pem(struct pag_rest *r)
@@ -160,6 +306,21 @@ static void server_pem(struct pag_rest *r)
 static void device_crl(struct pag_rest *r)
 {
     pem(r, PAG_API_DEVICE_CRL);
+}
+
+/* As programs on boards want it: the list of the authority in force alone. */
+static void device_crl_der(struct pag_rest *r)
+{
+    struct pag_span text = { NULL, 0 };
+    enum pag_err err = r->api->process->file(r->api->process_ctx, PAG_API_DEVICE_CRL, r->req->arena, &text);
+    struct pag_buf der = { err == PAG_OK ? pag_arena_alloc(r->req->arena, text.n + 1) : NULL, 0, text.n + 1 };
+    err = err == PAG_OK && der.p == NULL ? PAG_E_NO_MEMORY : err;
+    err = err == PAG_OK ? pag_x509_der_of_pem("X509 CRL", text, &der) : err;
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    pag_rest_bytes(r, "application/pkix-crl", pag_buf_span(&der));
 }
 
 static void finish_issue(struct pag_rest *r)
@@ -185,6 +346,8 @@ static void issue(struct pag_rest *r)
     json_t *product = NULL;
     json_t *csr = NULL;
     json_t *days = NULL;
+    json_t *name = NULL;
+    json_t *tags = NULL;
     const struct pag_json_field fields[] = {
         { .name = "device_id",
           .type = PAG_JSON_TEXT,
@@ -195,6 +358,8 @@ static void issue(struct pag_rest *r)
         { .name = "product", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 40, .out = &product },
         { .name = "csr", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 4096, .out = &csr },
         { .name = "days", .type = PAG_JSON_UINT, .min = 1, .max = 3650, .out = &days },
+        { .name = "name", .type = PAG_JSON_TEXT, .max = PAG_NAME_MAX, .out = &name },
+        { .name = "tags", .type = PAG_JSON_ARRAY, .max = 16, .out = &tags },
     };
     if (!pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
         return;
@@ -208,6 +373,9 @@ static void issue(struct pag_rest *r)
     in->product = pag_rest_text(r, product);
     in->csr = pag_arena_copy(r->req->arena, pag_field_text(csr));
     in->days = (uint32_t)pag_field_uint(days, 0);
+    if (!take_words(r, name, tags, &in->name, &in->tags)) {
+        return;
+    }
     pag_rest_finish_with(r, out, finish_issue);
     pag_app_issue(&r->call, in, out);
 }
@@ -265,6 +433,10 @@ const struct pag_rest_route pag_rest_enrollment_routes[] = {
     { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.pem", device_pem, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/server.pem", server_pem, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.crl", device_crl, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.crl.der", device_crl_der, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/ca/{kind}/next", next_post, PAG_REST_NONE, false },
+    { PAG_HTTP_PUT, PAG_ROLE_ADMIN, "/ca/{kind}/next", next_put, PAG_REST_JSON, false },
+    { PAG_HTTP_DELETE, PAG_ROLE_ADMIN, "/ca/device/old", old_delete, PAG_REST_NONE, false },
     { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/ca/issue", issue, PAG_REST_JSON, false },
     { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/certificates", certificates, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/freshness-key", freshness_key, PAG_REST_NONE, false },

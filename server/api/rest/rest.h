@@ -74,6 +74,8 @@ const char *pag_rest_position(struct pag_rest *r, int64_t ms, const char *id);
 bool pag_rest_fields(struct pag_rest *r, const struct pag_json_field *field, size_t n);
 /* A text member in the arena, NULL when absent or null. */
 const char *pag_rest_text(struct pag_rest *r, const json_t *v);
+/* ["a","b"] as "a,b"; NULL and a reply when a member is not a text without a comma. */
+const char *pag_rest_tags(struct pag_rest *r, const json_t *tags);
 int64_t pag_rest_now_ms(const struct pag_rest *r);
 /* Memory for out; replies 503 and returns NULL. */
 void *pag_rest_alloc(struct pag_rest *r, size_t n);
