@@ -76,5 +76,6 @@ class Table:
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "client(name, version, case): stands for this row of clients.tsv")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(), "compat-table")
