@@ -8,7 +8,8 @@ A test says whom it stands for:
     @pytest.mark.parametrize("core", [pytest.param("2.3.0", marks=pytest.mark.client("ESP8266httpUpdate", "2.3.0", "no MD5"))])
 
 It may stand for several. clients.tsv is the list of clients and versions: one without a case fails the run, and so
-does a case for a client that is not listed. Loaded with -p table by `make compat`; elsewhere the marks say nothing.
+does a case for a client that is not listed. What every client may trip over is in traps.tsv with the names of its tests,
+which need no mark. Loaded with -p table by `make compat`; elsewhere the marks say nothing.
 """
 
 import pathlib
@@ -16,19 +17,42 @@ import pathlib
 import pytest
 
 LIST = pathlib.Path(__file__).with_name("clients.tsv")
+TRAPS = pathlib.Path(__file__).with_name("traps.tsv")
 
 
-def clients():
-    """The (client, version) pairs of the list, in its order."""
-    lines = LIST.read_text().splitlines()
-    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    wrong = [row for row in rows if len(row) != 3]
+def rows(path):
+    """The lines of a list below its head, as three columns each."""
+    lines = path.read_text().splitlines()
+    out = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    wrong = [row for row in out if len(row) != 3]
     if wrong:
-        raise pytest.UsageError(f"{LIST.name}: three columns a line are wanted, not {wrong[0]}")
-    return [(client, version) for client, version, _ in rows[1:]]
+        raise pytest.UsageError(f"{path.name}: three columns a line are wanted, not {wrong[0]}")
+    return out[1:]
 
 
+def traps():
+    """(number, what it is, ["file::test", …]) of each trap, in its order."""
+    return [(number, text, names.split(" ")) for number, text, names in rows(TRAPS)]
+
+
+def listed():
+    """The (client, version) pairs that must have a case, in the order of the table."""
+    return [(client, version) for client, version, _ in rows(LIST)] + [("any: trap", number) for number, _, _ in traps()]
+
+
+def mark_traps(items):
+    wanted = {}
+    for number, text, names in traps():
+        for name in names:
+            wanted.setdefault(name, []).append((number, text))
+    for item in items:
+        for number, text in wanted.get(f"{item.path.name}::{item.originalname}", ()):
+            item.add_marker(pytest.mark.client("any: trap", number, text))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    mark_traps(items)
     for item in items:
         for mark in item.iter_markers("client"):
             if len(mark.args) != 3:
@@ -51,11 +75,11 @@ class Table:
                 self.rows.setdefault((client, version), []).append((case, report.outcome))
 
     def pytest_terminal_summary(self, terminalreporter):
-        listed = clients()
+        known = listed()
         lines = []
-        for pair in listed + sorted(set(self.rows) - set(listed)):
+        for pair in known + sorted(set(self.rows) - set(known)):
             for case, outcome in sorted(set(self.rows.get(pair, [("", "no case")]))):
-                lines.append((*pair, case, outcome if pair in listed else "not in clients.tsv"))
+                lines.append((*pair, case, outcome if pair in known else "not in clients.tsv"))
         if not self.rows:
             return
         width = [max(len(line[i]) for line in lines) for i in range(3)]
@@ -69,8 +93,7 @@ class Table:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session):
-        listed = set(clients())
-        bad = (listed ^ set(self.rows)) or any(o != "passed" for row in self.rows.values() for _, o in row)
+        bad = (set(listed()) ^ set(self.rows)) or any(o != "passed" for row in self.rows.values() for _, o in row)
         if bad and session.exitstatus == 0:
             session.exitstatus = 1
 
