@@ -45,6 +45,7 @@ static const struct pag_column show_lines[] = {
     { "certificate", "certificate.serial", PAG_CELL_TEXT },
     { "valid until", "certificate.not_after", PAG_CELL_TIME },
     { "revoked", "certificate.revoked_at", PAG_CELL_TIME },
+    { "copy suspected", "clone_suspected_at", PAG_CELL_TIME },
     { NULL, NULL, PAG_CELL_TEXT },
 };
 

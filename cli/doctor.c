@@ -219,6 +219,27 @@ static void check_status(struct findings *f)
     }
 }
 
+static void count_devices(struct findings *f, const char *what, uint64_t n, const char *state,
+                          const char *remedy)
+{
+    add(f, what, n == 0 ? "ok" : state, pag_cli_text(f->cli, "%llu device(s)", (unsigned long long)n),
+        n == 0 ? NULL : remedy);
+}
+
+static void check_device_certificates(struct findings *f)
+{
+    struct pag_answer a;
+    if (ask(f, "/ca", false, &a) != PAG_EXIT_OK || a.json == NULL) {
+        return;
+    }
+    count_devices(f, "certificates to renew", pag_out_number(a.json, "device_certificates.due"), "warn",
+                  "two thirds of their lives are over: EST simplereenroll, a claim, or pagurus device key");
+    count_devices(f, "certificates that ended", pag_out_number(a.json, "device_certificates.expired"), "warn",
+                  "these devices are let in nowhere: pagurus enroll code create --mac MAC for each");
+    count_devices(f, "copies suspected", pag_out_number(a.json, "device_certificates.clone_suspected"),
+                  "warn", "pagurus event list names them (device.clone_suspected); revoke what is not yours");
+}
+
 static void check_products(struct findings *f)
 {
     struct pag_answer a;
@@ -308,6 +329,7 @@ int pag_cmd_doctor(struct pag_cli *cli)
         if (pag_conf_token(cli) == PAG_EXIT_OK) {
             check_status(&f);
             check_products(&f);
+            check_device_certificates(&f);
         } else {
             add(&f, "token", "fail", "not signed in", pag_cli_text(cli, "pagurus login %s", cli->set.server));
         }

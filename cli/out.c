@@ -10,7 +10,7 @@
 #include "cli/client.h"
 #include "cli/text.h"
 
-enum { COLUMNS_MAX = 24, CELL_MAX = 4096 };
+enum { COLUMNS_MAX = 48, CELL_MAX = 4096 };
 
 json_t *pag_out_at(const json_t *v, const char *path)
 {

@@ -8,6 +8,7 @@
 #include "server/api/legacy_http/mount.h"
 #include "server/api/metrics/timing.h"
 #include "server/api/native/native.h"
+#include "server/app/clones.h"
 
 enum { CBOR_BODY_MAX = 4096 };
 
@@ -47,6 +48,11 @@ static void find_identity(struct pag_device_call *d, enum pag_err *err)
         (void)snprintf(d->actor, sizeof d->actor, "device:%s", d->identity.device);
         d->call.scope.actor = d->actor;
         d->call.scope.product = d->identity.product;
+        const struct pag_seen_in seen = { .device = d->identity.device,
+                                          .product = d->identity.product,
+                                          .address = d->req->address,
+                                          .certificate_until = d->req->peer->not_after };
+        pag_app_seen(d->call.thread, &seen);
     }
 }
 

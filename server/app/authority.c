@@ -4,6 +4,8 @@
 #include "server/app/enroll.h"
 #include "server/app/op.h"
 
+enum { WEEK_MS = 7 * 86400 * 1000 };
+
 /* What an operator asks about the authorities, and what is kept of what became of them. */
 
 enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certificate_state *out)
@@ -19,6 +21,9 @@ enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certifi
                                        (int64_t)app->config.device_lifetime_s * 1000, &ending);
     if (err == PAG_OK && ca != NULL && product[0] == '\0') {
         err = pag_cert_of_others(call->thread->db, pag_ca_info(ca)->key_sha256, now, &out->old);
+    }
+    if (err == PAG_OK) {
+        err = pag_clone_count(call->thread->db, product, now - WEEK_MS, &out->suspected);
     }
     out->due = ending.due;
     out->expired = ending.expired;

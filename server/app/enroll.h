@@ -108,6 +108,7 @@ enum pag_err pag_app_certificates(struct pag_call *call, const struct pag_certif
 struct pag_certificate_state {
     uint64_t due;     /* two thirds of its life are over: it should renew */
     uint64_t expired; /* it opens nothing any more */
+    uint64_t suspected; /* something looks like a copy of it, in the last week */
     uint64_t old;     /* of another authority than that in force; not for tokens of one product */
 };
 enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certificate_state *out);

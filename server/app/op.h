@@ -3,6 +3,7 @@
 
 #include "server/app/admin.h"
 #include "server/app/app.h"
+#include "server/domain/clone.h"
 #include "server/domain/planner.h"
 #include "server/store/rows.h"
 #include "server/store/tx.h"
@@ -19,6 +20,14 @@ struct pag_twin {
 };
 enum { PAG_TWINS = 4096 };
 
+/* What is remembered of a device that shows certificates. */
+struct pag_clone_slot {
+    uint32_t device; /* hash of its id */
+    uint32_t told;   /* hour */
+    struct pag_clone_trace trace;
+};
+enum { PAG_CLONE_SLOTS = 8192 };
+
 struct pag_app {
     struct pag_app_config config;
     struct pag_arena_pool *pool;
@@ -29,6 +38,8 @@ struct pag_app {
     uint32_t told[PAG_FULL_SLOTS]; /* hour of the last event about it */
     bool twin_lock; /* of twin: held for a few instructions */
     struct pag_twin twin[PAG_TWINS];
+    bool clone_lock; /* of clone: as twin_lock */
+    struct pag_clone_slot clone[PAG_CLONE_SLOTS];
     struct pag_claim_bucket {
         uint32_t minute, failed;
     } claims[PAG_CLAIM_BUCKETS]; /* refused attempts to redeem, by hash of the address */

@@ -226,6 +226,11 @@ enum pag_err pag_cert_revoked(struct pag_db *db, struct pag_arena *arena, int64_
                               struct pag_cert_row **list, size_t *n);
 enum pag_err pag_cert_revoke(struct pag_db *db, const char *device, int64_t now_ms);
 
+/* Events device.clone_suspected: the newest of a device (0: none); how many devices of a product (hex id, "":
+ * any) have one since. */
+enum pag_err pag_clone_last(struct pag_db *db, const char *device, int64_t *at_ms);
+enum pag_err pag_clone_count(struct pag_db *db, const char *product, int64_t since_ms, uint64_t *n);
+
 /* ---- access ---- */
 enum pag_err pag_token_row_insert(struct pag_db *db, const struct pag_access_token *t);
 enum pag_err pag_token_row_get(struct pag_db *db, const char *id, struct pag_access_token *out);

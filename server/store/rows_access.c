@@ -176,6 +176,31 @@ enum pag_err pag_cert_of_others(struct pag_db *db, const uint8_t issuer[PAG_ISSU
     return pag_q_end(&q);
 }
 
+enum pag_err pag_clone_last(struct pag_db *db, const char *device, int64_t *at_ms)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COALESCE(MAX(at_ms), 0) FROM event WHERE device_id = ? "
+                                  "AND type = 'device.clone_suspected'");
+    pag_q_text(&q, device);
+    if (pag_q_row(&q)) {
+        *at_ms = pag_q_get_int(&q);
+    }
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_clone_count(struct pag_db *db, const char *product, int64_t since_ms, uint64_t *n)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COUNT(DISTINCT device_id) FROM event "
+                                  "WHERE type = 'device.clone_suspected' AND at_ms > ? "
+                                  "AND (? = '' OR product_id = ?)");
+    pag_q_int(&q, since_ms);
+    pag_q_text(&q, product);
+    pag_q_text(&q, product);
+    if (pag_q_row(&q)) {
+        *n = (uint64_t)pag_q_get_int(&q);
+    }
+    return pag_q_end(&q);
+}
+
 enum pag_err pag_cert_ending(struct pag_db *db, const char *product, int64_t now_ms, int64_t within_ms,
                              struct pag_cert_ending *out)
 {

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import cborish
 import est
 from conftest import BUILD
 
@@ -353,8 +354,91 @@ def test_devices_whose_certificates_end_are_counted(make_server, tmp_path):
             db.execute("UPDATE certificate SET not_before_ms = issued_ms - ?, not_after_ms = issued_ms + ? WHERE device_id = ?",
                        (begun * day, left * day, device.mac))
     server.start()
-    assert server.rest("GET", "/ca")["device_certificates"] == {"due": 1, "expired": 1, "old_authority": 0}
+    assert server.rest("GET", "/ca")["device_certificates"] == {
+        "due": 1, "expired": 1, "old_authority": 0, "clone_suspected": 0}
     assert https(fresh)
     home = tmp_path / "home"
     home.mkdir()
     assert "1 should renew" in Cli(server, home)("ca", "show").stderr
+
+
+# ---- copies of devices -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def watching(make_server):
+    server = make_server("mqtt.mode=off", "limits.device_requests=1000", "limits.device_requests_burst=1000").start()
+    server.product("meter")
+    return server
+
+
+def visit(device, source="127.0.0.1"):
+    est.run("curl", "-sS", "-o", "/dev/null", "--interface", source, "--cacert",
+            str(device.server.data / "ca" / "root.pem"), "--cert", str(device.cert), "--key", str(device.key),
+            f"https://127.0.0.1:{device.server.ports['device']}/v1/trust/1")
+
+
+def check(device, counter):
+    body = device.folder / "check"
+    body.write_bytes(cborish.dumps({1: bytes(32), 2: "0", 3: 0, 4: 0, 5: 1, 6: 0, 7: 0, 8: 16 << 20, 9: 255, 10: b"posix",
+                                    11: counter, 13: 1}))
+    answer = est.Answer(est.run("curl", "-sS", "--http1.1", "-i", "--cacert", str(device.server.data / "ca" / "root.pem"),
+                                "--cert", str(device.cert), "--key", str(device.key), "--data-binary", f"@{body}", "-H",
+                                "Content-Type: application/cbor",
+                                f"https://localhost:{device.server.ports['device']}/v1/check"))
+    assert answer.status in (200, 204), answer.text
+
+
+def signs(device):
+    items = device.server.rest("GET", f"/devices/{device.mac}/history?limit=100")["items"]
+    return [e["data"]["sign"] for e in items if e["type"] == "device.clone_suspected"]
+
+
+def test_a_counter_that_goes_back_is_told_once_and_shown_everywhere(watching, tmp_path):
+    device = enrolled(watching, tmp_path, "84f3eb600001")
+    for counter in (10, 11, 11, 12):
+        check(device, counter)
+    assert signs(device) == [] and watching.rest("GET", f"/devices/{device.mac}")["clone_suspected_at"] is None
+    for counter in (4, 13, 5, 14):
+        check(device, counter)
+    watching.until(lambda: signs(device))
+    assert signs(device) == ["counter"]                       # once an hour
+    assert watching.rest("GET", f"/devices/{device.mac}")["clone_suspected_at"]
+    assert watching.rest("GET", "/ca")["device_certificates"]["clone_suspected"] >= 1
+    one = Cli(watching, tmp_path)
+    assert "copy suspected" in one("device", "show", device.mac).stdout
+    found = subprocess.run([str(BUILD / "pagurus"), "doctor", *one.words], capture_output=True, text=True, timeout=60,
+                           check=False, env={**os.environ, "HOME": str(tmp_path)})
+    assert "copies suspected" in found.stdout + found.stderr
+    check(device, 15)                                         # nothing is blocked
+
+
+def test_two_addresses_in_turn_are_told_and_one_that_moves_is_not(watching, tmp_path):
+    moves, copied = (enrolled(watching, tmp_path, f"84f3eb60001{i}") for i in range(2))
+    for n in (1, 1, 2, 2, 3, 4, 5, 6):
+        visit(moves, f"127.0.0.{n}")
+    for n in (1, 2) * 4:
+        visit(copied, f"127.0.0.{n}")
+    watching.until(lambda: signs(copied))
+    assert signs(copied) == ["addresses"] and signs(moves) == []
+
+
+def test_a_replaced_certificate_that_comes_back_is_told(watching, tmp_path):
+    device = enrolled(watching, tmp_path, "84f3eb600020")
+    visit(device)
+    stolen = est.Client(watching, tmp_path / "thief", device.mac)
+    stolen.cert.write_bytes(device.cert.read_bytes())
+    stolen.key.write_bytes(device.key.read_bytes())
+    import time
+    time.sleep(1.1)                                           # certificates end on whole seconds
+    next_key = device.folder / "next.pem"
+    est.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", next_key)
+    device.key, old = next_key, device.key
+    device.make_request()
+    answer = device.ask("simplereenroll", "--cert", device.cert, "--key", old)
+    device.keep(answer)
+    visit(device)
+    assert signs(device) == []
+    visit(stolen)
+    watching.until(lambda: signs(device))
+    assert signs(device) == ["certificate"]

@@ -9,6 +9,7 @@
 #include "server/api/reply.h"
 #include "server/api/report.h"
 #include "server/app/check_in.h"
+#include "server/app/clones.h"
 #include "server/app/enroll.h"
 
 /* ---- answers ---- */
@@ -222,6 +223,13 @@ void pag_native_check(struct pag_http_request *req)
         refuse_err(d, "native.check_unreadable", PAG_E_SYNTAX);
         return;
     }
+    const struct pag_seen_in seen = { .device = d->identity.device,
+                                      .product = d->identity.product,
+                                      .address = req->address,
+                                      .certificate_until = req->peer->not_after,
+                                      .has_counter = true,
+                                      .counter = m.boot_count };
+    pag_app_seen(d->call.thread, &seen);
     in->protocol = PAG_PROTOCOL_NATIVE;
     in->proof = PAG_PROOF_CERTIFICATE;
     in->mode = PAG_CHECK_FIRMWARE;

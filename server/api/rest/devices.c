@@ -1,4 +1,5 @@
 /* Devices and their commands. */
+#include "server/app/clones.h"
 #include "server/app/devices.h"
 
 #include <string.h>
@@ -95,6 +96,10 @@ static void show(struct pag_rest *r)
     }
     json_t *o = render_row(row);
     (void)json_object_set_new(o, "freshness", freshness(r, id, &row->device));
+    int64_t clone_ms = 0;
+    if (pag_app_clone_at(&r->call, id, &clone_ms) == PAG_OK) {
+        (void)json_object_set_new(o, "clone_suspected_at", pag_json_time((uint64_t)clone_ms));
+    }
     pag_rest_said(r, id, o);
     pag_rest_json(r, 200, o);
 }

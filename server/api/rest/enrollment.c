@@ -150,6 +150,7 @@ static void ca(struct pag_rest *r)
         put(certificates, "due", json_integer((json_int_t)state.due));
         put(certificates, "expired", json_integer((json_int_t)state.expired));
         put(certificates, "old_authority", json_integer((json_int_t)state.old));
+        put(certificates, "clone_suspected", json_integer((json_int_t)state.suspected));
         put(o, "device_certificates", certificates);
     }
     pag_rest_json(r, 200, o);
