@@ -268,6 +268,7 @@ void pag_sim_client_restart(struct pag_sim_device *d)
     }
     c->to_confirm = memcmp(d->now.sha256, d->before.sha256, sizeof(d->now.sha256)) != 0;
     c->flashed = false;
+    c->booted_ms = pag_sim_client_now(d);
     c->image_n = 0;
     pag_sim_client_go(d, PAG_SIM_PHASE_RESTART, RESTART_MS / d->world->options->faster);
 }
@@ -511,6 +512,7 @@ enum pag_err pag_sim_client_init(struct pag_sim_device *d)
     err = err == PAG_OK && d->fault == PAG_SIM_LOOP ? keep_old(d) : err;
     const bool enrolls = has_own_certificate(d) && c->certificate_n == 0;
     d->silent = !enrolls && c->certificate_n == 0 && d->user == NULL;
+    c->booted_ms = pag_sim_client_now(d);
     c->ntp_ms = pag_sim_client_now(d) + NTP_MS;
     pag_sim_client_go(d, enrolls ? PAG_SIM_PHASE_ENROLL : PAG_SIM_PHASE_IDLE, pag_sim_random(d->world, 1000));
     d->timer = (struct pag_timer){ .on_fire = on_timer, .ctx = d };

@@ -62,6 +62,7 @@ struct pag_sim_client {
     uint64_t ntp_ms; /* with a wrong clock: when it gets the time */
     struct pag_sim_fetch fetch;
     unsigned step;
+    uint64_t booted_ms;
     bool to_confirm; /* restarted into another sketch; the server has not seen it yet */
     uint32_t losses;
     uint8_t *old; /* of PAG_SIM_LOOP: the sketch that comes back again and again */

@@ -39,6 +39,7 @@ bool pag_sim_device_is_native(const struct pag_sim_device *d)
 
 void pag_sim_device_trail(struct pag_sim_device *d)
 {
+    d->readings_now = 0;
     if (d->trail_n < PAG_SIM_TRAIL_MAX) {
         memcpy(d->trail[d->trail_n++], d->now.version, sizeof(d->now.version));
     }
@@ -46,6 +47,7 @@ void pag_sim_device_trail(struct pag_sim_device *d)
 
 void pag_sim_device_reading(struct pag_sim_device *d)
 {
+    d->readings_now++;
     if (d->outcome == PAG_SIM_WAITING) {
         d->readings_before++;
     } else {
@@ -120,7 +122,10 @@ bool pag_sim_device_settled(const struct pag_sim_device *d)
     if (d->outcome == PAG_SIM_DENIED) {
         return d->denials >= SETTLED_DENIALS;
     }
-    return d->silent || d->outcome == PAG_SIM_DEAD || d->readings_after >= SETTLED_READINGS;
+    /* The last of several images must be heard of too. */
+    const uint32_t heard = target != NULL ? d->readings_now : d->readings_after;
+    return d->silent || d->outcome == PAG_SIM_DEAD ||
+           (d->readings_after >= SETTLED_READINGS && heard >= SETTLED_READINGS);
 }
 
 /* The image that a new device is flashed with: those for its chip in turn. */

@@ -47,7 +47,7 @@ static void say_status(const struct pag_sim_device *d, char *text, size_t cap)
         snprintf(text, cap,
                  "{\"uptimemillis\": %u, \"maxmillis\": 74, \"mqttmillis\": %u, \"espname\": \"measure-%s\", "
                  "\"espimage\": \"ESP8266_WEMOS_D1MINIPRO-%s\", \"espbuild\": \"Mar  8 2020 10:19:19\"",
-                 (unsigned)now, (unsigned)(now - c->up_since_ms), d->id, d->now.version);
+                 (unsigned)(now - c->booted_ms), (unsigned)(now - c->up_since_ms), d->id, d->now.version);
     if (n < 0 || (size_t)n >= cap) {
         return;
     }
