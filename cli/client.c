@@ -175,7 +175,8 @@ static struct curl_slist *headers_of(struct pag_cli *cli, const struct pag_call 
 
 static void set_blob(CURL *curl, CURLoption option, struct pag_span s)
 {
-    struct curl_blob blob = { (void *)(uintptr_t)s.p, s.n, CURL_BLOB_COPY };
+    struct curl_blob blob = { .len = s.n, .flags = CURL_BLOB_COPY };
+    memcpy(&blob.data, &s.p, sizeof blob.data); /* libcurl only reads, but says void * */
     if (s.n > 0) {
         (void)curl_easy_setopt(curl, option, &blob);
     }

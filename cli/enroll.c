@@ -66,7 +66,7 @@ static int given_device(struct pag_cli *cli, struct pag_enroll_for *who)
 
 int pag_cmd_code_create(struct pag_cli *cli)
 {
-    struct pag_enroll_for who;
+    struct pag_enroll_for who = { NULL, NULL };
     json_t *reply = NULL;
     int rc = given_device(cli, &who);
     rc = rc == PAG_EXIT_OK ? pag_enroll_code(cli, &who, &reply) : rc;
@@ -126,21 +126,21 @@ static int device_port(struct pag_cli *cli, uint32_t *port)
 }
 
 /* "host", "host:8444", "[::1]:8444". */
-int pag_enroll_server(struct pag_cli *cli, const char **name, uint32_t *at)
+int pag_enroll_server(struct pag_cli *cli, const char **host, uint32_t *port)
 {
     const char *given = pag_opt(cli, "device-server");
-    const char *host = given != NULL ? given : host_of(cli, cli->set.server);
-    uint32_t port = 0;
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    if (host[n] == ':' &&
-        (pag_parse_u32(pag_span_str(host + n + 1), &port) != PAG_OK || port == 0 || port > 65535)) {
+    const char *text = given != NULL ? given : host_of(cli, cli->set.server);
+    uint32_t number = 0;
+    size_t n = text[0] == '[' ? strcspn(text, "]") + 1 : strcspn(text, ":");
+    if (text[n] == ':' &&
+        (pag_parse_u32(pag_span_str(text + n + 1), &number) != PAG_OK || number == 0 || number > 65535)) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "--device-server ota.example.net:8444",
-                            "\"%s\" is no address", host);
+                            "\"%s\" is no address", text);
     }
-    int rc = port == 0 ? device_port(cli, &port) : PAG_EXIT_OK;
-    bool bracket = host[0] == '[';
-    *name = pag_cli_text(cli, "%.*s", (int)(bracket ? n - 2 : n), host + (bracket ? 1 : 0));
-    *at = port;
+    int rc = number == 0 ? device_port(cli, &number) : PAG_EXIT_OK;
+    bool bracket = text[0] == '[';
+    *host = pag_cli_text(cli, "%.*s", (int)(bracket ? n - 2 : n), text + (bracket ? 1 : 0));
+    *port = number;
     return rc;
 }
 
@@ -236,7 +236,7 @@ static int ca_block(struct pag_cli *cli, const char **text)
     return rc;
 }
 
-int pag_enroll_text(struct pag_cli *cli, const struct pag_enroll_for *who, const char **out)
+int pag_enroll_text(struct pag_cli *cli, const struct pag_enroll_for *who, const char **text)
 {
     json_t *product = NULL;
     int rc = pag_find_product(cli, who->product, &product);
@@ -245,31 +245,31 @@ int pag_enroll_text(struct pag_cli *cli, const struct pag_enroll_for *who, const
     if (rc != PAG_EXIT_OK) {
         return rc;
     }
-    const char *text =
+    const char *all =
         pag_cli_text(cli, "# %s; the claim makes this file a secret until it is used\n", who->product);
-    rc = server_lines(cli, &text);
+    rc = server_lines(cli, &all);
     if (rc == PAG_EXIT_OK) {
-        text = pag_cli_text(cli, "%sproduct=%s\nchip=%s\n", text,
-                            pag_out_text(product, "id") + strlen("prd_"), pag_out_text(product, "chip"));
-        rc = hardware_line(cli, product, &text);
+        all = pag_cli_text(cli, "%sproduct=%s\nchip=%s\n", all, pag_out_text(product, "id") + strlen("prd_"),
+                           pag_out_text(product, "chip"));
+        rc = hardware_line(cli, product, &all);
     }
     if (rc == PAG_EXIT_OK) {
-        mac_line(cli, who->mac, &text);
-        rc = trust_lines(cli, product, &text);
+        mac_line(cli, who->mac, &all);
+        rc = trust_lines(cli, product, &all);
     }
     if (rc == PAG_EXIT_OK) {
-        rc = ca_block(cli, &text);
+        rc = ca_block(cli, &all);
     }
     if (rc == PAG_EXIT_OK) {
-        rc = claim_line(cli, who, &text);
+        rc = claim_line(cli, who, &all);
     }
-    *out = text;
+    *text = all;
     return rc;
 }
 
 int pag_cmd_device_config(struct pag_cli *cli)
 {
-    struct pag_enroll_for who;
+    struct pag_enroll_for who = { NULL, NULL };
     const char *text = NULL;
     int rc = given_device(cli, &who);
     rc = rc == PAG_EXIT_OK ? pag_enroll_text(cli, &who, &text) : rc;

@@ -5,6 +5,7 @@
 
 #include "cli/fs_files.h"
 #include "core/bytes.h"
+#include "host/errno_text.h"
 #include "host/fs.h"
 
 enum { DEPTH_MAX = 8 };
@@ -90,7 +91,7 @@ static int walk_folder(struct walk *w, const char *folder, const char *path, uns
     DIR *d = opendir(folder);
     if (d == NULL) {
         return pag_cli_fail(w->cli, PAG_EXIT_USAGE, "--dir takes a folder with files for the device",
-                            "%s cannot be read: %s", folder, strerror(errno));
+                            "%s cannot be read: %s", folder, pag_errno_text(errno));
     }
     int rc = PAG_EXIT_OK;
     for (const struct dirent *e = readdir(d); rc == PAG_EXIT_OK && e != NULL && w->f->n <= PAG_FS_FILES_MAX;

@@ -65,8 +65,8 @@ static bool read_bytes(const char *text, uint32_t *out)
     if (strncmp(text, "0x", 2) == 0) {
         return read_hex(pag_span_str(text + 2), out);
     }
-    char last = n > 1 ? (char)(text[n - 1] | 0x20) : '0';
-    unsigned shift = last == 'k' ? 10 : last == 'm' ? 20 : 0;
+    const char *unit = n > 1 ? text + n - 1 : "";
+    unsigned shift = *unit == 'k' || *unit == 'K' ? 10 : *unit == 'm' || *unit == 'M' ? 20 : 0;
     if (pag_parse_u64(pag_span_of(text, shift != 0 ? n - 1 : n), &v) != PAG_OK || v > UINT32_MAX >> shift) {
         return false;
     }

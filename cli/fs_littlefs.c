@@ -99,18 +99,17 @@ static void nodes_of(struct volume *v)
     }
 }
 
+static bool comes_before(const struct node *a, const struct node *b)
+{
+    return a->folder < b->folder || (a->folder == b->folder && name_order(a, b) < 0);
+}
+
 /* By folder, then name: an insertion sort of at most a few thousand. */
 static void sort_nodes(struct volume *v)
 {
     for (size_t i = 0; i < v->node_n; i++) {
-        const struct node *one = &v->node[i];
         size_t at = i;
-        for (; at > 0; at--) {
-            const struct node *before = &v->node[v->order[at - 1]];
-            if (before->folder < one->folder ||
-                (before->folder == one->folder && name_order(before, one) < 0)) {
-                break;
-            }
+        for (; at > 0 && !comes_before(&v->node[v->order[at - 1]], &v->node[i]); at--) {
             v->order[at] = v->order[at - 1];
         }
         v->order[at] = i;
@@ -136,23 +135,29 @@ static void pair_begin(struct volume *v, size_t folder, size_t from)
     v->blocks += 2;
 }
 
+static size_t folder_pairs(struct volume *v, size_t folder, size_t at)
+{
+    size_t used = folder == 0 ? 64 : 24; /* revision, superblock, tail and CRC, rounded up */
+    v->first_pair[folder] = v->pair_n;
+    pair_begin(v, folder, at);
+    for (; at < v->node_n && v->node[v->order[at]].folder == folder; at++) {
+        size_t need = entry_bytes(&v->node[v->order[at]]);
+        if (used + need > v->job->shape->block / 2 || v->pair[v->pair_n - 1].n == ENTRIES_MAX) {
+            pair_begin(v, folder, at);
+            used = 24;
+        }
+        v->pair[v->pair_n - 1].n++;
+        used += need;
+    }
+    return at;
+}
+
 /* Entries of each folder to pairs that are at most half full, so that a device can add to them. */
 static void pairs_of(struct volume *v)
 {
     size_t at = 0;
     for (size_t folder = 0; folder < v->folders; folder++) {
-        size_t used = folder == 0 ? 64 : 24; /* revision, superblock, tail and CRC, rounded up */
-        v->first_pair[folder] = v->pair_n;
-        pair_begin(v, folder, at);
-        for (; at < v->node_n && v->node[v->order[at]].folder == folder; at++) {
-            size_t need = entry_bytes(&v->node[v->order[at]]);
-            if (used + need > v->job->shape->block / 2 || v->pair[v->pair_n - 1].n == ENTRIES_MAX) {
-                pair_begin(v, folder, at);
-                used = 24;
-            }
-            v->pair[v->pair_n - 1].n++;
-            used += need;
-        }
+        at = folder_pairs(v, folder, at);
     }
 }
 
@@ -167,6 +172,20 @@ static unsigned trailing_zeros(uint32_t v)
     return n;
 }
 
+static unsigned pointers_of(uint32_t i)
+{
+    return i == 0 ? 0 : trailing_zeros(i) + 1;
+}
+
+static void put_block(uint8_t *p, uint64_t first, uint32_t i, struct pag_span part)
+{
+    size_t pointers = pointers_of(i);
+    for (size_t k = 0; k < pointers; k++) {
+        pag_put_u32le(p + 4 * k, (uint32_t)(first + i - (1U << k)));
+    }
+    memcpy(p + 4 * pointers, part.p, part.n);
+}
+
 /* Block i of a file begins with pointers to blocks i - 1, i - 2, i - 4 … as often as i can be halved, and
  * one. */
 static void put_blocks(struct volume *v, struct node *e)
@@ -176,15 +195,10 @@ static void put_blocks(struct volume *v, struct node *e)
     uint64_t first = v->blocks;
     size_t at = 0;
     for (uint32_t i = 0; at < data.n; i++, v->blocks++) {
-        unsigned pointers = i == 0 ? 0 : trailing_zeros(i) + 1;
-        size_t room = block - 4U * pointers;
+        size_t room = block - (size_t)4 * pointers_of(i);
         size_t n = data.n - at < room ? data.n - at : room;
         if ((v->blocks + 1) * block <= v->job->shape->size) {
-            uint8_t *p = v->job->image + v->blocks * block;
-            for (unsigned k = 0; k < pointers; k++) {
-                pag_put_u32le(p + 4U * k, (uint32_t)(first + i - (1U << k)));
-            }
-            memcpy(p + 4U * pointers, data.p + at, n);
+            put_block(v->job->image + v->blocks * block, first, i, pag_span_of(data.p + at, n));
         }
         at += n;
     }

@@ -181,18 +181,15 @@ static enum pag_err check(struct pag_fs_job *job)
     return spaces <= SPACES_MAX ? PAG_OK : fault(job, PAG_E_LIMIT, "NVS has at most 254 namespaces", NULL);
 }
 
-/* Files without a folder first, then folder by folder. */
-static void put_all(struct writer *w)
+static void put_level(struct writer *w, bool in_folders)
 {
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < w->job->n; i++) {
-            const struct pag_fs_file *f = &w->job->file[i];
-            struct pag_span space;
-            struct pag_span key;
-            if (split(w->job, f->path, &space, &key) == (pass == 1)) {
-                space_begin(w, space);
-                blob(w, key, f->bytes);
-            }
+    for (size_t i = 0; i < w->job->n; i++) {
+        const struct pag_fs_file *f = &w->job->file[i];
+        struct pag_span space;
+        struct pag_span key;
+        if (split(w->job, f->path, &space, &key) == in_folders) {
+            space_begin(w, space);
+            blob(w, key, f->bytes);
         }
     }
 }
@@ -206,7 +203,8 @@ enum pag_err pag_fs_nvs(struct pag_fs_job *job)
     }
     w->job = job;
     page_begin(w);
-    put_all(w);
+    put_level(w, false);
+    put_level(w, true);
     /* One page must stay free: without it nothing can be changed. */
     job->need = (uint64_t)(w->pages + 1) * PAG_FS_NVS_PAGE;
     return job->need <= job->shape->size ? PAG_OK : PAG_E_SPACE;

@@ -71,7 +71,10 @@ def put(tmp_path):
     return write
 
 
-def some_files(seed, n, longest, folders=("", "", "/a", "/b/c", "/a-b")):
+FOLDERS = ("", "", "/a", "/b/c", "/a-b")
+
+
+def some_files(seed, n, longest, folders=FOLDERS):
     rnd = random.Random(seed)
     sizes = [0, 1, 63, 64, 65, 250, 251, 252, 4000, 4096, 4097, 8191, 8192, 8193]
     files = {}
@@ -87,8 +90,9 @@ def some_files(seed, n, longest, folders=("", "", "/a", "/b/c", "/a-b")):
 @pytest.mark.parametrize("n, longest", [(0, 1), (1, 30000), (12, 9000), (60, 64)])
 def test_littlefs_is_mounted_and_read_by_the_genuine_library(cli, put, layout, n, longest):
     size, block = SHAPES[layout]
-    n = n if longest < block // 8 else min(n, size // block // 5)    # a file takes a block at least
-    files = some_files(n, n, min(longest, size // (3 * max(n, 1)) if n < 100 else longest))
+    # A file that is not inline takes a block at least, a folder two.
+    n = min(n, size // block // 5 if longest > 64 else size // block * 2)
+    files = some_files(n, n, min(longest, size // (3 * max(n, 1))), ("", "/a") if size // block < 16 else FOLDERS)
     image, _ = cli.image("--only-dir", "--dir", put(files), "--format", "littlefs", "--layout", layout)
     assert len(image) == size and image[8:16] == b"littlefs"
     unit, cache, name = (128, 512, 64) if layout.startswith("esp32") else (64, 64, 32)
