@@ -1,5 +1,6 @@
 /* Clients of the broker with a password, and access lists for brokers of one's own: docs/operating/broker.md.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/client.h"
@@ -36,10 +37,10 @@ static int show_secret(struct pag_cli *cli, json_t *reply)
     if (pag_out_json(cli, reply)) {
         return PAG_EXIT_OK;
     }
-    pag_cli_say(cli, "user      %s\npassword  %s\n", pag_out_text(reply, "user"),
-                pag_out_text(reply, "password"));
+    (void)printf("user      %s\npassword  %s\n", pag_out_text(reply, "user"),
+                 pag_out_text(reply, "password"));
     if (json_is_string(json_object_get(reply, "topic"))) {
-        pag_cli_say(cli, "topic     %s\n", pag_out_text(reply, "topic"));
+        (void)printf("topic     %s\n", pag_out_text(reply, "topic"));
     }
     pag_cli_say(cli, "The password is shown this once. Whoever has it is device %s until it is changed.\n",
                 pag_out_text(reply, "device"));
@@ -116,11 +117,11 @@ int pag_cmd_broker_acl(struct pag_cli *cli)
 {
     const char *kind = pag_opt(cli, "for");
     if (kind != NULL && strcmp(kind, "mosquitto") == 0) {
-        pag_cli_say(cli, "%s", mosquitto_acl);
+        (void)fputs(mosquitto_acl, stdout);
         return PAG_EXIT_OK;
     }
     if (kind != NULL && strcmp(kind, "rabbitmq") == 0) {
-        pag_cli_say(cli, "%s", rabbitmq_sh);
+        (void)fputs(rabbitmq_sh, stdout);
         return PAG_EXIT_OK;
     }
     return pag_cli_fail(cli, PAG_EXIT_USAGE, "--for mosquitto or --for rabbitmq", "which broker is it for?");

@@ -49,14 +49,13 @@ static const char *place_of(struct building *b, const char *full, const struct p
     return err == PAG_OK ? pag_arena_text(b->call->arena, pag_span_str(topic)) : NULL;
 }
 
+/* The MAC in upper case, as the device writes it. */
 static const char *discovery_of(struct building *b)
 {
-    char *topic = pag_arena_text(b->call->arena, pag_span_str("tasmota/discovery/000000000000/#"));
-    for (size_t i = 0; topic != NULL && i < 12; i++) {
-        char c = b->account->device[i];
-        topic[sizeof "tasmota/discovery/" - 1 + i] = c >= 'a' && c <= 'f' ? (char)(c - 'a' + 'A') : c;
-    }
-    return topic;
+    const struct pag_tasmota_place at = { PAG_TASMOTA_TELE, "discovery", b->account->device, "#" };
+    char topic[PAG_TASMOTA_TOPIC_MAX];
+    enum pag_err err = pag_tasmota_topic_put(pag_span_str("tasmota/%topic%/%id%/"), &at, topic);
+    return err == PAG_OK ? pag_arena_text(b->call->arena, pag_span_str(topic)) : NULL;
 }
 
 static void rights_of_tasmota(struct building *b, const struct pag_tasmota_settings *s)

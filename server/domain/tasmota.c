@@ -1,5 +1,7 @@
 #include "server/domain/tasmota.h"
 
+#include <string.h>
+
 #include "core/bytes.h"
 
 enum { DISCOVERY_MAC = 12 };
@@ -92,7 +94,9 @@ bool pag_tasmota_name_ok(struct pag_span text)
 
 static char upper(char c)
 {
-    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+    static const char small[] = "abcdefghijklmnopqrstuvwxyz";
+    const char *at = c != '\0' ? strchr(small, c) : NULL;
+    return at != NULL ? "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[at - small] : c;
 }
 
 void pag_tasmota_name_of(const char *mac, char out[PAG_TASMOTA_NAME_MAX + 1])
