@@ -13,9 +13,10 @@
 #include "core/bytes.h"
 #include "host/bucket.h"
 #include "host/crypto.h"
+#include "host/errno_text.h"
 #include "host/fs.h"
-#include "host/seal.h"
 #include "host/rand.h"
+#include "host/seal.h"
 #include "host/x509.h"
 #include "server/api/legacy_http/pins.h"
 #include "server/lock.h"
@@ -40,7 +41,7 @@ static int lock_up(struct pag_daemon *d)
     }
     return err == PAG_OK ? 0
                          : pag_say_error(PAG_EXIT_FAILED, pag_say_room(why.detail), "%s: %s: %s",
-                                         d->paths.data, what_of(&why, err), strerror((int)why.detail));
+                                         d->paths.data, what_of(&why, err), pag_errno_text((int)why.detail));
 }
 
 static void raise_file_limit(struct pag_daemon *d)

@@ -39,13 +39,13 @@ struct pag_network {
  * SO_REUSEPORT lets a second server of the same user share a port without a word, so one socket without it is
  * tried first.
  */
-enum pag_err pag_network_port_free(const char *name, const char *address, uint16_t number, char text[200])
+enum pag_err pag_network_port_free(const char *name, const char *address, uint16_t port, char text[200])
 {
-    char port[8];
+    char service[8];
     struct addrinfo *found = NULL;
     const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
-    (void)snprintf(port, sizeof port, "%u", number);
-    int rc = getaddrinfo(address[0] != '\0' ? address : NULL, port, &hints, &found);
+    (void)snprintf(service, sizeof service, "%u", port);
+    int rc = getaddrinfo(address[0] != '\0' ? address : NULL, service, &hints, &found);
     if (rc != 0) {
         (void)snprintf(text, 200, "%s: address %s: %s", name, address, gai_strerror(rc));
         return PAG_E_CONFIG;
@@ -57,7 +57,7 @@ enum pag_err pag_network_port_free(const char *name, const char *address, uint16
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) {
             err = errno == EADDRINUSE ? PAG_E_EXISTS : PAG_E_IO;
-            (void)snprintf(text, 200, "%s: port %u of %s %s", name, number, address,
+            (void)snprintf(text, 200, "%s: port %u of %s %s", name, port, address,
                            errno == EADDRINUSE ? "is taken by another program"
                            : errno == EACCES   ? "needs more rights (below 1024)"
                                                : "cannot be bound");

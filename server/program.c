@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/errno_text.h"
+
 int pag_say_error(int exit_code, const char *next, const char *fmt, ...)
 {
     va_list ap;
@@ -35,7 +37,7 @@ int pag_say_database(const char *path, enum pag_err err, const struct pag_fail *
     }
     if (err == PAG_E_SPACE) {
         return pag_say_error(PAG_EXIT_FAILED, pag_say_room(ENOSPC), "%s: %s: %s", path, what,
-                             strerror(ENOSPC));
+                             pag_errno_text(ENOSPC));
     }
     return pag_say_error(PAG_EXIT_FAILED, "Is it yours and writable, and is there room on the disk?",
                          "%s: %s", path, what);

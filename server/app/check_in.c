@@ -20,17 +20,8 @@ static enum pag_err check_proof(const struct pag_visit *v)
     if (in->protocol == PAG_PROTOCOL_NATIVE) {
         return in->proof == PAG_PROOF_CERTIFICATE ? PAG_OK : PAG_E_UNAUTHENTICATED;
     }
-    enum pag_proof least = PAG_PROOF_CERTIFICATE;
-    switch (in->has_auth ? in->auth : v->catalog->product.settings.legacy_auth) {
-    case PAG_LEGACY_CERTIFICATE:
-        break;
-    case PAG_LEGACY_TOKEN:
-        least = PAG_PROOF_TOKEN;
-        break;
-    case PAG_LEGACY_NONE:
-        least = PAG_PROOF_SAID;
-        break;
-    }
+    enum pag_proof least =
+        pag_proof_least(in->has_auth ? in->auth : v->catalog->product.settings.legacy_auth);
     /* Who has a certificate is not spoken for by a bare MAC. */
     if (v->device.cert_serial_n > 0) {
         least = PAG_PROOF_CERTIFICATE;

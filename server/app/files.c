@@ -13,17 +13,7 @@ static enum pag_err product_of(struct pag_call *call, const struct pag_check_in 
     if (c == NULL || !pag_scope_sees(&call->scope, c->product.id)) {
         return PAG_E_NOT_FOUND;
     }
-    enum pag_proof least = PAG_PROOF_CERTIFICATE;
-    switch (in->has_auth ? in->auth : c->product.settings.legacy_auth) {
-    case PAG_LEGACY_CERTIFICATE:
-        break;
-    case PAG_LEGACY_TOKEN:
-        least = PAG_PROOF_TOKEN;
-        break;
-    case PAG_LEGACY_NONE:
-        least = PAG_PROOF_SAID;
-        break;
-    }
+    enum pag_proof least = pag_proof_least(in->has_auth ? in->auth : c->product.settings.legacy_auth);
     *out = c;
     return in->proof >= least ? PAG_OK : PAG_E_UNAUTHENTICATED;
 }

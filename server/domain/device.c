@@ -6,7 +6,7 @@
 
 static const char *const protocols[] = { "unknown",       "native",      "esp8266-http-update",
                                          "secureesp8266", "push-espota", "push-esphome",
-                                         "push-web",      "push-wled", "esp32-http-update",
+                                         "push-web",      "push-wled",   "esp32-http-update",
                                          "http-files" };
 static const char *const proofs[] = { "none", "said", "token", "certificate" };
 static const char *const states[PAG_DEVICE_STATES] = { "new",      "up_to_date", "update_offered", "updating",
@@ -21,6 +21,19 @@ const char *pag_protocol_word(enum pag_protocol p)
 const char *pag_proof_word(enum pag_proof p)
 {
     return p <= PAG_PROOF_CERTIFICATE ? proofs[p] : proofs[0];
+}
+
+enum pag_proof pag_proof_least(enum pag_legacy_auth auth)
+{
+    switch (auth) {
+    case PAG_LEGACY_CERTIFICATE:
+        break;
+    case PAG_LEGACY_TOKEN:
+        return PAG_PROOF_TOKEN;
+    case PAG_LEGACY_NONE:
+        return PAG_PROOF_SAID;
+    }
+    return PAG_PROOF_CERTIFICATE;
 }
 
 const char *pag_device_state_word(enum pag_device_state s)

@@ -6,6 +6,7 @@
 
 #include "core/native.h"
 #include "server/domain/access.h"
+#include "server/domain/product.h"
 
 enum pag_protocol {
     PAG_PROTOCOL_UNKNOWN = 0,
@@ -30,6 +31,8 @@ static inline bool pag_protocol_polls(enum pag_protocol p)
 /* How strongly an identity was proven. */
 enum pag_proof { PAG_PROOF_NONE = 0, PAG_PROOF_SAID, PAG_PROOF_TOKEN, PAG_PROOF_CERTIFICATE };
 const char *pag_proof_word(enum pag_proof p);
+/* What a device of old firmware must at least prove where auth is asked for. */
+enum pag_proof pag_proof_least(enum pag_legacy_auth auth);
 
 /* Where a fact about a device comes from. */
 enum pag_source { PAG_ABSENT = 0, PAG_ASSUMED, PAG_LEARNED, PAG_SAID };

@@ -340,6 +340,23 @@ const struct pag_catalog *pag_store_catalog(struct pag_store_reader *r, const ch
     return NULL;
 }
 
+/* The one of c's mounts that takes more of path than longest. NULL: none. */
+static const struct pag_mount *longer_mount(const struct pag_catalog *c, struct pag_span path,
+                                            size_t *longest, struct pag_span *rest)
+{
+    const struct pag_mount *found = NULL;
+    for (size_t k = 0; k < c->mount_n; k++) {
+        struct pag_span left;
+        size_t n = strlen(c->mount[k].path);
+        if (n > *longest && pag_mount_takes(&c->mount[k], path, &left)) {
+            *longest = n;
+            *rest = left;
+            found = &c->mount[k];
+        }
+    }
+    return found;
+}
+
 const struct pag_catalog *pag_store_mount(struct pag_store_reader *r, struct pag_span path,
                                           const struct pag_mount **mount, struct pag_span *rest)
 {
@@ -347,16 +364,10 @@ const struct pag_catalog *pag_store_mount(struct pag_store_reader *r, struct pag
     size_t longest = 0;
     refresh_if_old(r);
     for (size_t i = 0; i < r->held_n; i++) {
-        const struct pag_catalog *c = &r->held[i]->catalog;
-        for (size_t k = 0; k < c->mount_n; k++) {
-            struct pag_span left;
-            size_t n = strlen(c->mount[k].path);
-            if (n > longest && pag_mount_takes(&c->mount[k], path, &left)) {
-                longest = n;
-                found = c;
-                *mount = &c->mount[k];
-                *rest = left;
-            }
+        const struct pag_mount *m = longer_mount(&r->held[i]->catalog, path, &longest, rest);
+        if (m != NULL) {
+            found = &r->held[i]->catalog;
+            *mount = m;
         }
     }
     return found;

@@ -85,10 +85,10 @@ static struct pag_device_image after(enum pag_report_state state, int32_t code, 
     struct pag_device_image h;
     struct pag_action a = fresh();
     memset(&h, 0, sizeof h);
-    (void)strcpy(h.version, "2.0.0");
+    memcpy(h.version, "2.0.0", sizeof "2.0.0");
     a.state = state;
     a.code = code;
-    (void)strcpy(a.text, text);
+    assert_int_equal(pag_text_copy(a.text, sizeof a.text, pag_span_str(text)), PAG_OK);
     for (int i = 0; i < times; i++) {
         pag_history_outcome(&h, &a, true, 1000);
     }
