@@ -1,12 +1,12 @@
 #include "cli/relay_image.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "cli/client.h"
 #include "cli/out.h"
 #include "cli/text.h"
 #include "cli/trust.h"
+#include "core/base64.h"
 #include "core/bytes.h"
 #include "core/image.h"
 #include "core/manifest.h"
@@ -64,25 +64,21 @@ static int verify(struct pag_cli *cli, const json_t *product, const json_t *item
                   const char **why)
 {
     const char *text = pag_out_text(item, "action.manifest");
-    uint8_t cose[PAG_MANIFEST_MAX + 3];
+    struct pag_buf cose = { (uint8_t[PAG_MANIFEST_MAX]){ 0 }, 0, PAG_MANIFEST_MAX };
     struct pag_fail fail = { PAG_OK, NULL, 0 };
     struct pag_manifest *m = pag_cli_alloc(cli, sizeof *m);
     struct pag_trust_view *trust = pag_cli_alloc(cli, sizeof *trust);
     uint8_t digest[PAG_SHA256_BYTES];
-    size_t n = strlen(text);
-    if (n == 0 || n % 4 != 0 || n / 4 * 3 > sizeof cose) {
+    if (text[0] == '\0' || pag_base64_decode(pag_span_str(text), &cose) != PAG_OK) {
         *why = "the release has no signed manifest";
         return PAG_EXIT_DENIED;
     }
-    int got = EVP_DecodeBlock(cose, (const unsigned char *)text, (int)n);
-    size_t pad = (text[n - 1] == '=' ? 1U : 0U) + (text[n - 2] == '=' ? 1U : 0U);
     int rc = pag_trust_load(cli, product, trust);
     if (rc != PAG_EXIT_OK) {
         *why = "the product's trust set cannot be had";
         return rc == PAG_EXIT_NOT_FOUND ? PAG_EXIT_DENIED : rc;
     }
-    if (got < 0 || pag_manifest_verify(pag_crypto_openssl(), pag_span_of(cose, (size_t)got - pad),
-                                       &trust->set, m, &fail) != PAG_OK) {
+    if (pag_manifest_verify(pag_crypto_openssl(), pag_buf_span(&cose), &trust->set, m, &fail) != PAG_OK) {
         *why = pag_cli_text(cli, "its manifest is not signed as the trust set asks: %s",
                             fail.what != NULL ? fail.what : "unreadable");
         return PAG_EXIT_DENIED;

@@ -1,5 +1,6 @@
 #include "core/image_key.h"
 
+#include "core/base64.h"
 #include "core/bytes.h"
 #include "core/mem.h"
 
@@ -154,42 +155,12 @@ static bool take_key(const struct pag_crypto *crypto, struct pag_span der, struc
 
 /* ---- PEM ---- */
 
-static int digit_of(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Base64 up to the dashes of the last line; 0 when it is none or too long. */
 static size_t decode(struct pag_span text, uint8_t *out, size_t cap)
 {
-    uint32_t v = 0;
-    size_t digits = 0;
-    size_t n = 0;
-    for (size_t at = 0; at < text.n && text.p[at] != '-'; at++) {
-        uint8_t c = text.p[at];
-        if (c == '\n' || c == '\r' || c == ' ' || c == '\t' || c == '=') {
-            continue;
-        }
-        int d = digit_of(c);
-        if (d < 0 || n == cap) {
-            return 0;
-        }
-        v = v << 6 | (uint32_t)d;
-        digits++;
-        if (digits % 4 != 1) {
-            out[n++] = (uint8_t)(v >> (6 - 2 * ((digits - 1) % 4)));
-        }
-    }
-    return n;
+    struct pag_buf b = { out, 0, cap };
+    struct pag_span body = { text.p, pag_span_find(text, 0, '-') };
+    return pag_base64_decode(body, &b) == PAG_OK ? b.n : 0;
 }
 
 /* Puts the head of a SubjectPublicKeyInfo before the RSAPublicKey of n bytes at the front of der. */

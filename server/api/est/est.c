@@ -2,15 +2,16 @@
 
 #include <string.h>
 
+#include "core/base64.h"
 #include "core/bytes.h"
 #include "host/x509.h"
+#include "server/api/basic.h"
 #include "server/api/device.h"
-#include "server/api/est/base64.h"
 #include "server/api/limits.h"
 #include "server/app/releases.h"
 #include "server/app/enroll.h"
 
-enum { BASIC_MAX = 256, DER_MAX = 6144, P7_MAX = 16384, RETRY_S = 10 };
+enum { DER_MAX = 6144, P7_MAX = 16384, RETRY_S = 10 };
 
 #define CERTS_ONLY "application/pkcs7-mime; smime-type=certs-only"
 
@@ -108,7 +109,7 @@ static void send_pkcs7(struct visit *v, const struct pag_span *in, size_t n)
     struct pag_http_header header[] = { header_of("Content-Transfer-Encoding", "base64"),
                                         header_of("Cache-Control", "no-store") };
     if (der.p == NULL || text.p == NULL || pag_x509_certs_only(in, n, &der) != PAG_OK ||
-        pag_est_encode(pag_buf_span(&der), &text) != PAG_OK) {
+        pag_base64_lines(pag_buf_span(&der), &text) != PAG_OK) {
         later(v, 503, "Not now: try again.");
         return;
     }
@@ -169,24 +170,11 @@ static const char *label_of(struct visit *v)
 /* User and password of Basic. False: answered. */
 static bool read_basic(struct visit *v)
 {
-    struct pag_http_request *req = v->d->req;
-    struct pag_span value = pag_http_header_get(req, "Authorization");
-    if (value.n == 0) {
-        return true;
-    }
-    struct pag_buf pair = { pag_arena_alloc(req->arena, BASIC_MAX), 0, BASIC_MAX };
-    bool basic = value.n > 6 && pag_span_eq_nocase(pag_span_of(value.p, 6), "Basic ");
-    if (!basic || pair.p == NULL || pag_est_decode(pag_span_of(value.p + 6, value.n - 6), &pair) != PAG_OK) {
+    enum pag_err err = pag_api_basic(v->d->req, &v->user, &v->password);
+    if (err != PAG_OK && err != PAG_E_NOT_FOUND) {
         challenge(v, "The password could not be read: give the claim as password of Basic.");
         return false;
     }
-    size_t colon = pag_span_find(pag_buf_span(&pair), 0, ':');
-    if (colon >= pair.n) {
-        challenge(v, "The password could not be read: give the claim as password of Basic.");
-        return false;
-    }
-    v->user = pag_span_of(pair.p, colon);
-    v->password = pag_span_of(pair.p + colon + 1, pair.n - colon - 1);
     return true;
 }
 
@@ -205,7 +193,7 @@ static bool read_request(struct visit *v, struct pag_span *csr)
         say(v, 415, "Send a certificate request as application/pkcs10.", NULL);
         return false;
     }
-    enum pag_err err = der.p == NULL ? PAG_E_NO_MEMORY : pag_est_decode(req->body, &der);
+    enum pag_err err = der.p == NULL ? PAG_E_NO_MEMORY : pag_base64_decode(req->body, &der);
     if (err == PAG_E_SYNTAX || err == PAG_E_SPACE) {
         say(v, 400, "The body is no base64 of a PKCS#10 request, or was cut off.", NULL);
         return false;
@@ -331,7 +319,7 @@ void pag_est_csrattrs(struct pag_http_request *req)
     struct pag_buf text = { (uint8_t[64]){ 0 }, 0, 64 };
     struct pag_http_header header = header_of("Content-Transfer-Encoding", "base64");
     if (v == NULL || label_of(v) == NULL ||
-        pag_est_encode(pag_span_of(attrs, sizeof attrs), &text) != PAG_OK) {
+        pag_base64_lines(pag_span_of(attrs, sizeof attrs), &text) != PAG_OK) {
         return;
     }
     struct pag_http_reply reply = { .status = 200,

@@ -1,16 +1,14 @@
 #include "server/api/legacy_http/serve.h"
 
-#include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "server/api/basic.h"
 #include "server/api/legacy_http/pins.h"
 #include "server/api/limits.h"
 #include "server/api/reply.h"
-
-enum { BASIC_MAX = 256 };
+#include "server/api/transfer.h"
 
 /* These clients want the connection gone at once: a second one would exhaust their memory. */
 void pag_serve_status(struct pag_serve *s, unsigned status)
@@ -22,7 +20,7 @@ struct pag_serve *pag_serve_new(struct pag_http_request *req, const struct pag_m
 {
     struct pag_api *api = pag_api_of(req);
     struct pag_serve *s = pag_arena_alloc(req->arena, sizeof *s);
-    if (s == NULL || atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
+    if (s == NULL || pag_api_transfers_full(api)) {
         pag_api_status(req, 304, true);
         return NULL;
     }
@@ -39,32 +37,6 @@ struct pag_serve *pag_serve_new(struct pag_http_request *req, const struct pag_m
 
 /* ---- who ---- */
 
-/* "Basic <base64 of user:password>": the password is the token. */
-static bool basic_token(const struct pag_http_request *req, uint8_t room[BASIC_MAX], struct pag_span *token)
-{
-    struct pag_span v = pag_http_header_get(req, "Authorization");
-    struct pag_span scheme;
-    if (pag_span_sub(v, 0, 6, &scheme) != PAG_OK || !pag_span_eq_nocase(scheme, "Basic ")) {
-        return false;
-    }
-    struct pag_span text = { v.p + 6, v.n - 6 };
-    if (text.n == 0 || text.n % 4 != 0 || text.n > BASIC_MAX) {
-        return false;
-    }
-    int n = EVP_DecodeBlock(room, text.p, (int)text.n);
-    if (n < 0) {
-        return false;
-    }
-    size_t used = (size_t)n - (text.p[text.n - 1] == '=' ? 1U : 0U) - (text.p[text.n - 2] == '=' ? 1U : 0U);
-    struct pag_span pair = { room, used };
-    size_t colon = pag_span_find(pair, 0, ':');
-    if (colon == pair.n) {
-        return false;
-    }
-    *token = (struct pag_span){ pair.p + colon + 1, pair.n - colon - 1 };
-    return true;
-}
-
 /*
  * 0, or the status to refuse with. A token that is not valid is 401 even where none is needed: somebody has
  * made a mistake and should see it.
@@ -72,8 +44,8 @@ static bool basic_token(const struct pag_http_request *req, uint8_t room[BASIC_M
 static unsigned identify(struct pag_serve *s, const char *mac, bool anonymous_ok)
 {
     struct pag_device_call *d = s->d;
-    uint8_t room[BASIC_MAX];
-    struct pag_span token;
+    struct pag_span user;
+    struct pag_span token; /* the password of Basic */
     if (d->has_identity) {
         s->in.device = d->identity.device;
         s->in.proof = PAG_PROOF_CERTIFICATE;
@@ -85,12 +57,12 @@ static unsigned identify(struct pag_serve *s, const char *mac, bool anonymous_ok
     }
     s->in.device = s->anonymous ? NULL : pag_arena_text(d->req->arena, pag_span_str(mac));
     s->in.proof = PAG_PROOF_SAID;
-    if (pag_http_header_get(d->req, "Authorization").p == NULL) {
+    enum pag_err err = pag_api_basic(d->req, &user, &token);
+    if (err == PAG_E_NOT_FOUND) {
         return 0;
     }
     struct pag_actor *actor = pag_arena_alloc(d->req->arena, sizeof *actor);
-    if (actor == NULL || !basic_token(d->req, room, &token) ||
-        pag_app_token_of(&d->call, token, actor) != PAG_OK) {
+    if (actor == NULL || err != PAG_OK || pag_app_token_of(&d->call, token, actor) != PAG_OK) {
         return 401;
     }
     s->in.proof = PAG_PROOF_TOKEN;
@@ -147,59 +119,6 @@ void pag_serve_facts(struct pag_serve *s, const struct pag_legacy_request *said)
     f->sketch_bytes = number(said->sketch_bytes);
 }
 
-/* ---- the transfer: these clients report nothing, so what was sent is all there is to know ---- */
-
-struct transfer {
-    struct pag_api *api;
-    struct pag_app_thread *thread;
-    bool head; /* HEAD: nothing was to be sent */
-    bool anonymous;
-    bool looks;               /* its client reads the header and goes when it has that version */
-    uint64_t bytes;           /* of the whole image */
-    struct pag_transfer what; /* its texts are below */
-    char device[PAG_DEVICE_ID_MAX + 1];
-    char version[PAG_VERSION_MAX + 1];
-};
-
-static void transfer_done(void *ctx, uint64_t first, uint64_t sent, bool complete)
-{
-    struct transfer *t = ctx;
-    atomic_fetch_sub(&t->api->transfers, 1);
-    atomic_fetch_add(&t->api->download_bytes, sent);
-    if (!t->head && !t->anonymous) {
-        /* In pieces it is whole with the last one. */
-        t->what.complete = complete && first + sent == t->bytes;
-        t->what.looked = t->looks && !complete;
-        pag_app_transfer(t->thread, &t->what);
-    }
-    free(t);
-}
-
-static struct transfer *transfer_new(struct pag_serve *s)
-{
-    struct transfer *t = calloc(1, sizeof *t);
-    if (t == NULL) {
-        return NULL;
-    }
-    t->api = pag_api_of(s->req);
-    t->thread = s->d->call.thread;
-    t->bytes = s->out.bytes;
-    t->anonymous = s->anonymous;
-    t->looks = s->ranges;
-    t->what =
-        (struct pag_transfer){ .device = t->device, .action_id = s->out.action_id, .version = t->version };
-    memcpy(t->what.sha256, s->out.sha256, sizeof t->what.sha256);
-    t->head = s->req->method == PAG_HTTP_HEAD;
-    if (pag_text_copy(t->device, sizeof t->device, pag_span_str(s->anonymous ? "" : s->in.device)) !=
-            PAG_OK ||
-        pag_text_copy(t->version, sizeof t->version, pag_span_str(s->out.version)) != PAG_OK) {
-        free(t);
-        return NULL;
-    }
-    atomic_fetch_add(&t->api->transfers, 1);
-    return t;
-}
-
 /* ---- replies ---- */
 
 void pag_serve_text(struct pag_serve *s, const char *content_type, const char *text)
@@ -234,7 +153,9 @@ void pag_serve_image(struct pag_serve *s)
     enum pag_err err = pag_app_offer_open(&s->d->call, &s->out, &fd, &bytes);
     bool ok = err == PAG_OK && hex_text(s->req->arena, s->out.md5, sizeof s->out.md5, "", &md5) &&
               hex_text(s->req->arena, s->out.sha256, sizeof s->out.sha256, "\"", &etag);
-    struct transfer *t = ok ? transfer_new(s) : NULL;
+    struct pag_api_transfer *t =
+        ok ? pag_api_transfer_new(s->req, s->d->call.thread, s->anonymous ? NULL : s->in.device, &s->out)
+           : NULL;
     if (t == NULL) {
         pag_log_warn(pag_api_of(s->req)->log, "legacy.image_not_sent",
                      PAG_F_STR("device", s->anonymous ? "" : s->in.device),
@@ -249,6 +170,7 @@ void pag_serve_image(struct pag_serve *s)
         { pag_span_str("x-MD5"), pag_span_str(md5) },
         { pag_span_str("Cache-Control"), pag_span_str("no-store") },
     };
+    t->looks = s->ranges;
     if (s->ranges) {
         pag_pins_put(s);
     }
@@ -261,7 +183,7 @@ void pag_serve_image(struct pag_serve *s)
         .header_n = 2,
         .no_range = !s->ranges,
         .close = true,
-        .done = transfer_done,
+        .done = pag_api_transfer_done,
         .done_ctx = t,
     };
     pag_http_reply_file(s->req, &file);

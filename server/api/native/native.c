@@ -8,6 +8,7 @@
 #include "server/api/limits.h"
 #include "server/api/reply.h"
 #include "server/api/report.h"
+#include "server/api/transfer.h"
 #include "server/app/check_in.h"
 #include "server/app/clones.h"
 #include "server/app/enroll.h"
@@ -265,7 +266,7 @@ void pag_native_blob(struct pag_http_request *req)
         return;
     }
     struct pag_api *api = pag_api_of(req);
-    if (atomic_load(&api->transfers) >= atomic_load(&api->limits.transfers)) {
+    if (pag_api_transfers_full(api)) {
         refuse(d, 503);
         return;
     }

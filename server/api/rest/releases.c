@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/base64.h"
 #include "core/bytes.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
@@ -98,39 +99,11 @@ static void create(struct pag_rest *r)
 
 /* ---- images ---- */
 
-static int base64_digit(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* The 44 characters of a SHA-256 in base64. */
 static bool digest_of_base64(struct pag_span s, uint8_t out[PAG_SHA256_BYTES])
 {
-    uint32_t v = 0;
-    size_t n = 0;
-    if (s.n != 44 || s.p[43] != '=') {
-        return false;
-    }
-    for (size_t i = 0; i < 43; i++) {
-        int d = base64_digit(s.p[i]);
-        if (d < 0) {
-            return false;
-        }
-        v = (v << 6) | (uint32_t)d;
-        if (i % 4 != 0 && n < PAG_SHA256_BYTES) {
-            out[n++] = (uint8_t)(v >> (6 - 2 * (i % 4)));
-        }
-    }
-    return n == PAG_SHA256_BYTES && (v & 3) == 0;
+    struct pag_buf digest = { out, 0, PAG_SHA256_BYTES };
+    return s.n == 44 && pag_base64_decode(s, &digest) == PAG_OK && digest.n == PAG_SHA256_BYTES;
 }
 
 /* One member of Repr-Digest (RFC 9530): "sha-256=:<base64>:". Others are not looked at. False: malformed. */

@@ -1,4 +1,4 @@
-#include "server/api/est/base64.h"
+#include "core/base64.h"
 
 #include "core/bytes.h"
 
@@ -10,7 +10,7 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static int value_of(uint8_t c)
+int pag_base64_digit(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z') {
         return c - 'A';
@@ -31,7 +31,7 @@ struct reading {
 
 static enum pag_err take(struct reading *r, uint8_t c, struct pag_buf *out)
 {
-    int v = value_of(c);
+    int v = pag_base64_digit(c);
     if (c == '=') {
         r->padding++;
         return r->n < 2 || r->n + r->padding > 4 ? PAG_E_SYNTAX : PAG_OK;
@@ -67,7 +67,7 @@ static enum pag_err finish(const struct reading *r, struct pag_buf *out)
     return (r->bits & 3U) != 0 ? PAG_E_SYNTAX : pag_buf_put(out, pag_span_of(rest, 2));
 }
 
-enum pag_err pag_est_decode(struct pag_span in, struct pag_buf *out)
+enum pag_err pag_base64_decode(struct pag_span in, struct pag_buf *out)
 {
     struct reading r = { 0, 0, 0 };
     enum pag_err err = PAG_OK;
@@ -82,7 +82,7 @@ enum pag_err pag_est_decode(struct pag_span in, struct pag_buf *out)
     return err;
 }
 
-enum pag_err pag_est_encode(struct pag_span in, struct pag_buf *out)
+enum pag_err pag_base64_lines(struct pag_span in, struct pag_buf *out)
 {
     enum pag_err err = PAG_OK;
     for (size_t i = 0; err == PAG_OK && i < in.n; i += 3) {
