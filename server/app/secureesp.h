@@ -25,22 +25,4 @@ void pag_app_secureesp_fetched(struct pag_app_thread *thread, const char *device
 /* The one command that may go out to this device now. PAG_E_NOT_FOUND: none, or one is on its way. */
 enum pag_err pag_app_secureesp_due(struct pag_call *call, const char *device, struct pag_command *out);
 
-/* ---- series ---- */
-
-struct pag_series_in {
-    const char *device;
-    enum pag_series_field field;
-    int64_t from_ms, to_ms; /* both included */
-    uint32_t limit;         /* 1 .. 10000 */
-};
-struct pag_series_value {
-    int64_t at_ms;
-    int64_t number;
-    const char *word; /* NULL: number */
-};
-enum pag_err pag_app_series(struct pag_call *call, const struct pag_series_in *in,
-                            struct pag_series_value **list, size_t *n);
-/* The newest sample. PAG_E_NOT_FOUND: none. */
-enum pag_err pag_app_series_last(struct pag_call *call, const char *device, struct pag_sample *out);
-
 #endif

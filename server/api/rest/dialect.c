@@ -9,7 +9,7 @@
 #include "server/api/rest/rest.h"
 #include "server/api/secureesp/config.h"
 #include "server/app/device_key.h"
-#include "server/app/secureesp.h"
+#include "server/app/series.h"
 
 enum { SERIES_MAX = 10000, SERIES_DEFAULT = 1000 };
 
