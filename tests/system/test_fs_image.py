@@ -115,6 +115,12 @@ def test_a_device_can_go_on_writing_to_its_littlefs(cli, put):
     assert flashfs.files_of(fs) == files
 
 
+def test_a_folder_of_more_names_than_a_block_holds_is_read_whole(cli, put):
+    files = {f"/name-{i:03}": bytes([i]) * 60 for i in range(200)}
+    image, _ = cli.image("--only-dir", "--dir", put(files), "--format", "littlefs", "--layout", "4m1m")
+    assert flashfs.read_littlefs(image) == files
+
+
 def test_littlefs_on_disk_is_version_2_0_with_limits_that_the_core_takes(cli, put):
     for layout, names in (("4m1m", 32), ("esp32-default", 64)):
         image, _ = cli.image("--only-dir", "--dir", put({"/a": b"b"}), "--format", "littlefs", "--layout", layout)

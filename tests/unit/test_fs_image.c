@@ -75,6 +75,11 @@ static void littlefs_puts_the_longer_of_two_names_that_begin_alike_first(void **
     assert_memory_equal(image + 48, "b", 1);
     assert_memory_equal(image + 58, "ca.crt.old", 10);
     assert_memory_equal(image + 77, "ca.crt", 6);
+    /* The CRC's tag: type 0x500, no id, up to the next multiple of 64 (tags are differences to the one
+     * before). */
+    uint32_t crc_tag = 0x500U << 20 | 0x3FFU << 10 | (128 - 92);
+    uint32_t last_tag = 0x201U << 20 | 3U << 10 | 1;
+    assert_int_equal(image[91], (crc_tag ^ last_tag) & 0xFFU);
 }
 
 static void littlefs_stores_64_bytes_in_the_entry_and_65_in_a_block(void **state)
