@@ -25,3 +25,16 @@ enum pag_err pag_claim_device_id(struct pag_span mac, char out[PAG_DEVICE_ID_MAX
     memcpy(out, text, sizeof text);
     return PAG_OK;
 }
+
+const char *pag_request_word(enum pag_request_state state)
+{
+    switch (state) {
+    case PAG_REQUEST_WAITING:
+        return "waiting";
+    case PAG_REQUEST_APPROVED:
+        return "approved";
+    case PAG_REQUEST_DENIED:
+        return "denied";
+    }
+    return "";
+}

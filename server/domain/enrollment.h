@@ -19,8 +19,25 @@ struct pag_claim_code {   /* row; the code is not in it */
     char mac[13]; /* "" : any */
     int64_t created_ms, expires_ms;
     char actor[PAG_ACTOR_MAX + 1];
-    char name[PAG_NAME_MAX + 1];     /* of the device that it makes */
+    char name[PAG_NAME_MAX + 1];      /* of the device that it makes */
     char tags[PAG_CODE_TAGS_MAX + 1]; /* comma-separated */
+};
+
+/* A device that asks without a claim, and waits until an operator has looked at it. */
+enum pag_request_state { PAG_REQUEST_WAITING = 0, PAG_REQUEST_APPROVED, PAG_REQUEST_DENIED };
+const char *pag_request_word(enum pag_request_state state); /* "waiting" … */
+enum { PAG_REQUESTS_MAX = 1000 /* of a product */, PAG_REQUEST_WAIT_S = 30 };
+#define PAG_REQUEST_KEEP_MS INT64_C(604800000) /* a week: then it is forgotten */
+
+struct pag_enroll_request {        /* row */
+    char id[PAG_ID_TEXT];          /* "req_…" */
+    uint8_t key[PAG_SHA256_BYTES]; /* SHA-256 of the SubjectPublicKeyInfo */
+    char product[PAG_PRODUCT_HEX];
+    char device[PAG_DEVICE_ID_MAX + 1];
+    char address[46];
+    enum pag_request_state state;
+    char actor[PAG_ACTOR_MAX + 1]; /* who has decided */
+    int64_t created_ms, changed_ms;
 };
 
 /* PAG_OK, PAG_E_EXPIRED, PAG_E_LIMIT (used up), PAG_E_DENIED (another MAC). */

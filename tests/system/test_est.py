@@ -281,3 +281,84 @@ def test_a_device_that_renews_without_end_is_held_up(device):
         statuses.append(answer.status)
     assert statuses[0] == 200 and statuses[-1] == 429
     assert int(answer.headers["retry-after"]) > 0
+
+
+# ---- waiting for an operator -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asking(owner):
+    owner.product("guest")
+    owner.rest("PUT", "/products/guest/enrollment", {"approval": True})
+    return owner
+
+
+@pytest.fixture
+def guest(asking, tmp_path):
+    return est.Client(asking, tmp_path, next(MACS)).make_key().make_request()
+
+
+def ask(device):
+    return device.ask("simpleenroll", label="guest")
+
+
+def waiting(device):
+    items = device.server.rest("GET", "/enrollment/requests?limit=1000")["items"]
+    return [r for r in items if r["device"] == device.mac]
+
+
+def decide(device, word):
+    return device.server.call("POST", f"/enrollment/requests/{waiting(device)[0]['id']}:{word}").status
+
+
+def test_a_device_without_a_claim_waits_and_is_let_in_when_an_operator_says_so(guest):
+    for _ in range(2):
+        answer = ask(guest)
+        assert answer.status == 202 and int(answer.headers["retry-after"]) > 0
+    assert [r["state"] for r in waiting(guest)] == ["waiting"]
+    assert decide(guest, "approve") == 204
+    first, again = ask(guest), ask(guest)
+    guest.keep(first)
+    assert est.certificates(again) == est.certificates(first)         # an answer may be lost
+    assert let_in(guest)
+
+
+def test_a_device_that_an_operator_refuses_stays_out(guest):
+    assert ask(guest).status == 202
+    assert decide(guest, "deny") == 204
+    answer = ask(guest)
+    assert answer.status == 403 and "operator" in answer.text
+
+
+def test_what_waits_is_the_key_and_not_the_name(guest):
+    assert ask(guest).status == 202 and decide(guest, "approve") == 204
+    thief = est.Client(guest.server, guest.folder, guest.mac).make_key().make_request()
+    assert ask(thief).status == 202                                    # another key: another look
+    guest.keep(ask(guest))
+    assert ask(thief).status == 403                                    # in service with another key
+    renamed = est.Client(guest.server, guest.folder, next(MACS))
+    renamed.key = guest.key
+    assert ask(renamed.make_request()).status == 403
+
+
+def test_without_the_owners_word_or_without_a_label_nobody_waits(guest):
+    assert guest.ask("simpleenroll", label="meter").status == 401
+    assert guest.ask("simpleenroll").status == 401
+    assert waiting(guest) == []
+    guest.make_request("/CN=84f3eb00fffc", "-addext", "basicConstraints=CA:TRUE")
+    assert ask(guest).status == 400
+
+
+def test_a_claim_needs_nobodys_word(guest):
+    guest.keep(guest.enroll(claim(guest.server, product="guest"), label="guest"))
+    assert waiting(guest) == []
+
+
+def test_requests_of_another_product_are_not_there_for_a_token_of_one(guest):
+    assert ask(guest).status == 202
+    token = guest.server.rest("POST", "/tokens", {"name": f"op-{guest.mac}", "role": "operator", "product": "meter",
+                                                  "ttl_s": 3600})["token"]
+    assert guest.server.rest("GET", "/enrollment/requests", token=token)["items"] == []
+    there = waiting(guest)[0]["id"]
+    assert guest.server.call("POST", f"/enrollment/requests/{there}:approve", token=token).status == 404
+    assert ask(guest).status == 202

@@ -8,8 +8,9 @@
 #include "server/api/basic.h"
 #include "server/api/device.h"
 #include "server/api/limits.h"
-#include "server/app/releases.h"
+#include "server/app/ask.h"
 #include "server/app/enroll.h"
+#include "server/app/releases.h"
 
 enum { DER_MAX = 6144, P7_MAX = 16384, RETRY_S = 10 };
 
@@ -20,6 +21,7 @@ struct visit {
     struct pag_span user, password; /* of Basic; empty: none came */
     struct pag_enroll_in in;
     struct pag_renew_in renew;
+    struct pag_ask_in ask;
     struct pag_enroll_out out;
     char cn[PAG_DEVICE_ID_MAX + 1];
 };
@@ -75,6 +77,12 @@ static void refuse(struct visit *v, enum pag_err err)
     switch ((int)err) {
     case PAG_E_EXPIRED:
         challenge(v, text);
+        return;
+    case PAG_E_UNAUTHENTICATED:
+        challenge(v, "Give a one-time claim as password: pagurus enroll code create.");
+        return;
+    case PAG_E_AGAIN:
+        later(v, 202, "The device waits for an operator: ask again with the same request.");
         return;
     case PAG_E_DENIED:
         say(v, 403, text, NULL);
@@ -246,6 +254,17 @@ static void redeem(struct visit *v, const char *label, struct pag_span csr)
     pag_app_enroll(&v->d->call, &v->in, &v->out);
 }
 
+/* Without a claim, where the product's owner looks at each device. */
+static void ask(struct visit *v, const char *label, struct pag_span csr)
+{
+    v->ask = (struct pag_ask_in){ .product = label,
+                                  .mac = v->user.n > 0 ? v->user : pag_span_str(v->cn),
+                                  .csr = csr,
+                                  .address = v->d->req->address };
+    v->d->call.done = enrolled;
+    pag_app_ask(&v->d->call, &v->ask, &v->out);
+}
+
 void pag_est_simpleenroll(struct pag_http_request *req)
 {
     struct pag_span csr;
@@ -254,7 +273,7 @@ void pag_est_simpleenroll(struct pag_http_request *req)
     if (label == NULL || !read_basic(v)) {
         return;
     }
-    if (v->password.n == 0 && !v->d->has_identity) {
+    if (v->password.n == 0 && !v->d->has_identity && label[0] == '\0') {
         challenge(v, "Give a one-time claim as password: pagurus enroll code create.");
         return;
     }
@@ -263,8 +282,10 @@ void pag_est_simpleenroll(struct pag_http_request *req)
     }
     if (v->password.n > 0) {
         redeem(v, label, csr);
-    } else {
+    } else if (v->d->has_identity) {
         renew(v, csr);
+    } else {
+        ask(v, label, csr);
     }
 }
 

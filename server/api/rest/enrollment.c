@@ -5,6 +5,7 @@
 #include "host/x509.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
+#include "server/app/ask.h"
 #include "server/app/enroll.h"
 #include "server/app/releases.h"
 
@@ -107,6 +108,95 @@ static void code_delete(struct pag_rest *r)
     if (id != NULL) {
         pag_rest_finish_with(r, NULL, finish_empty);
         pag_app_code_delete(&r->call, id);
+    }
+}
+
+/* ---- devices that wait ---- */
+
+static void asks(struct pag_rest *r)
+{
+    struct pag_enroll_request *one = NULL;
+    struct pag_rest_page page;
+    size_t n = 0;
+    if (!pag_rest_page_begin(r, false, &page)) {
+        return;
+    }
+    enum pag_err err = pag_app_asks(&r->call, &one, &n);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *items = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (!pag_rest_page_takes(&page, pag_rest_position(r, one[i].created_ms, one[i].id))) {
+            continue;
+        }
+        json_t *o = json_object();
+        put(o, "id", pag_json_str(one[i].id));
+        put(o, "device", pag_json_str(one[i].device));
+        put(o, "product", pag_json_str(product_name(r, one[i].product)));
+        put(o, "state", pag_json_str(pag_request_word(one[i].state)));
+        put(o, "key_sha256", pag_json_hex(pag_span_of(one[i].key, sizeof one[i].key)));
+        put(o, "address", pag_json_str(one[i].address));
+        put(o, "actor", one[i].actor[0] != '\0' ? pag_json_str(one[i].actor) : json_null());
+        put(o, "created_at", pag_json_time((uint64_t)one[i].created_ms));
+        put(o, "changed_at", pag_json_time((uint64_t)one[i].changed_ms));
+        (void)json_array_append_new(items, o);
+    }
+    pag_rest_json(r, 200, pag_render_list(items, pag_rest_page_next(r, &page), n));
+}
+
+static void ask_post(struct pag_rest *r)
+{
+    const char *verb = NULL;
+    const char *id = pag_rest_param_verb(r, &verb);
+    if (id == NULL) {
+        return;
+    }
+    if (verb == NULL || (strcmp(verb, "approve") != 0 && strcmp(verb, "deny") != 0)) {
+        pag_rest_problem(r, PAG_PROBLEM_NOT_FOUND, "A request is decided with :approve or :deny.");
+        return;
+    }
+    struct pag_ask_decision *in = pag_rest_alloc(r, sizeof *in);
+    if (in != NULL) {
+        *in = (struct pag_ask_decision){ .id = id, .approve = verb[0] == 'a' };
+        pag_rest_finish_with(r, NULL, finish_empty);
+        pag_app_ask_decide(&r->call, in);
+    }
+}
+
+static void profile(struct pag_rest *r)
+{
+    const char *product = pag_rest_param(r, 0);
+    bool allowed = false;
+    if (product == NULL) {
+        return;
+    }
+    enum pag_err err = pag_app_ask_allowed(&r->call, product, &allowed);
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return;
+    }
+    json_t *o = json_object();
+    put(o, "approval", json_boolean(allowed));
+    pag_rest_json(r, 200, o);
+}
+
+static void profile_put(struct pag_rest *r)
+{
+    json_t *approval = NULL;
+    const struct pag_json_field fields[] = {
+        { .name = "approval", .type = PAG_JSON_BOOL, .required = true, .out = &approval },
+    };
+    const char *product = pag_rest_param(r, 0);
+    if (product == NULL || !pag_rest_fields(r, fields, 1)) {
+        return;
+    }
+    struct pag_ask_allow *in = pag_rest_alloc(r, sizeof *in);
+    if (in != NULL) {
+        *in = (struct pag_ask_allow){ .product = product, .allow = pag_field_bool(approval, false) };
+        pag_rest_finish_with(r, NULL, finish_empty);
+        pag_app_ask_allow(&r->call, in);
     }
 }
 
@@ -429,6 +519,10 @@ const struct pag_rest_route pag_rest_enrollment_routes[] = {
     { PAG_HTTP_GET, PAG_ROLE_OPERATOR, "/enrollment/codes", codes, PAG_REST_NONE, false },
     { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/enrollment/codes", code_post, PAG_REST_JSON, true },
     { PAG_HTTP_DELETE, PAG_ROLE_OPERATOR, "/enrollment/codes/{id}", code_delete, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_OPERATOR, "/enrollment/requests", asks, PAG_REST_NONE, false },
+    { PAG_HTTP_POST, PAG_ROLE_OPERATOR, "/enrollment/requests/{id}", ask_post, PAG_REST_NONE, false },
+    { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products/{id}/enrollment", profile, PAG_REST_NONE, false },
+    { PAG_HTTP_PUT, PAG_ROLE_ADMIN, "/products/{id}/enrollment", profile_put, PAG_REST_JSON, false },
     { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/ca", ca, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/root.pem", root_pem, PAG_REST_NONE, false },
     { PAG_HTTP_GET, PAG_ROLE_NONE, "/ca/device.pem", device_pem, PAG_REST_NONE, false },
