@@ -155,14 +155,6 @@ static bool take_key(const struct pag_crypto *crypto, struct pag_span der, struc
 
 /* ---- PEM ---- */
 
-/* Base64 up to the dashes of the last line; 0 when it is none or too long. */
-static size_t decode(struct pag_span text, uint8_t *out, size_t cap)
-{
-    struct pag_buf b = { out, 0, cap };
-    struct pag_span body = { text.p, pag_span_find(text, 0, '-') };
-    return pag_base64_decode(body, &b) == PAG_OK ? b.n : 0;
-}
-
 /* Puts the head of a SubjectPublicKeyInfo before the RSAPublicKey of n bytes at the front of der. */
 static size_t wrap_rsa(uint8_t *der, size_t n, size_t cap)
 {
@@ -196,7 +188,9 @@ static bool pem_at(const struct pag_crypto *crypto, struct pag_span s, struct pa
         return false;
     }
     size_t head = bare ? sizeof pkcs1 - 1 : sizeof plain - 1;
-    size_t n = decode(pag_span_of(s.p + head, s.n - head), out->spki, sizeof out->spki);
+    struct pag_span body = { s.p + head, pag_span_find(s, head, '-') - head }; /* up to the last line */
+    struct pag_buf der = { out->spki, 0, sizeof out->spki };
+    size_t n = pag_base64_decode(body, &der) == PAG_OK ? der.n : 0;
     if (bare) {
         n = wrap_rsa(out->spki, n, sizeof out->spki);
     }
