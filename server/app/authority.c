@@ -34,9 +34,10 @@ static enum pag_err note(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_ca_event_in *in = op->in;
     const struct pag_field field[] = { PAG_F_STR("kind", in->kind) };
-    const struct pag_event_in event = {
-        .type = in->type, .actor = pag_actor_of(op->call), .field = field, .field_n = 1
-    };
+    const struct pag_event_in event = { .type = in->retired ? "ca.retired" : "ca.rolled",
+                                        .actor = pag_actor_of(op->call),
+                                        .field = field,
+                                        .field_n = 1 };
     return pag_store_audit_add(tx, &event, in->kind);
 }
 

@@ -112,9 +112,10 @@ struct pag_certificate_state {
     uint64_t old;     /* of another authority than that in force; not for tokens of one product */
 };
 enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certificate_state *out);
-/* Event and audit row about an authority: type "ca.rolled" or "ca.retired", kind "device" or "server". */
+/* Event and audit row about an authority: ca.retired or ca.rolled, kind "device" or "server". */
 struct pag_ca_event_in {
-    const char *type, *kind;
+    bool retired;
+    const char *kind;
 };
 void pag_app_ca_event(struct pag_call *call, const struct pag_ca_event_in *in);
 

@@ -308,11 +308,11 @@ static void finish_roll(struct pag_rest *r)
 }
 
 /* The change is made; that it is kept in the record is waited for. */
-static void note_roll(struct pag_rest *r, const char *type, const char *kind)
+static void note_roll(struct pag_rest *r, bool retired, const char *kind)
 {
     struct pag_ca_event_in *in = pag_rest_alloc(r, sizeof *in);
     if (in != NULL) {
-        *in = (struct pag_ca_event_in){ .type = type, .kind = kind };
+        *in = (struct pag_ca_event_in){ .retired = retired, .kind = kind };
         pag_rest_finish_with(r, NULL, finish_roll);
         pag_app_ca_event(&r->call, in);
     }
@@ -337,7 +337,7 @@ static void next_put(struct pag_rest *r)
         refuse_roll(r, err, &why);
         return;
     }
-    note_roll(r, "ca.rolled", kind == PAG_CA_DEVICE ? "device" : "server");
+    note_roll(r, false, kind == PAG_CA_DEVICE ? "device" : "server");
 }
 
 static void old_delete(struct pag_rest *r)
@@ -365,7 +365,7 @@ static void old_delete(struct pag_rest *r)
         refuse_roll(r, err, &why);
         return;
     }
-    note_roll(r, "ca.retired", "device");
+    note_roll(r, true, "device");
 }
 
 static void pem(struct pag_rest *r, enum pag_api_file which)
