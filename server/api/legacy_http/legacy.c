@@ -27,7 +27,8 @@ void pag_legacy_render(struct pag_serve *s)
 {
     switch (s->out.verdict) {
     case PAG_CHECK_NONE:
-        pag_serve_status(s, 304);
+        /* Who asks for the version alone takes 304 for a fault of the server. */
+        pag_serve_status(s, s->in.mode == PAG_CHECK_VERSION ? 404 : 304);
         return;
     case PAG_CHECK_NO_IMAGE:
         pag_serve_status(s, 404);
