@@ -269,7 +269,7 @@ void pag_sim_client_restart(struct pag_sim_device *d)
     c->to_confirm = memcmp(d->now.sha256, d->before.sha256, sizeof(d->now.sha256)) != 0;
     c->flashed = false;
     c->booted_ms = pag_sim_client_now(d);
-    c->image_n = 0;
+    c->image_n = d->who->family == PAG_SIM_F_SECUREESP ? c->image_n : 0; /* that one is a file */
     pag_sim_client_go(d, PAG_SIM_PHASE_RESTART, RESTART_MS / d->world->options->faster);
 }
 

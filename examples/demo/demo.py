@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+from crowd import DEVICES as CROWD, Crowd
 from installation import Failed, Installation, call, end, spawn, wait
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -110,6 +111,7 @@ class Demo:
         self.report = self.work / "fleet.json"
         self.kept = self.work / "fleet.devices"
         self.done = self.work / "done.json"
+        self.crowd = Crowd(self.server, ["--passphrase-file", self.server.passphrase])
         self.table = Table()
         self.readings = Readings(self.server)
 
@@ -142,6 +144,9 @@ class Demo:
             raise Failed(f"the trust set cannot be read back: {status}")
         (self.work / "trust.cose").write_bytes(trust)
         self.say(f"  product {PRODUCT}, root and release key, trust set 1")
+        self.crowd.prepare()
+        self.say("  products plug, cam, measure, tasmota: firmware that exists already. Plain HTTP is on for three of them: everybody on\n"
+                 "  the way could read and replace their images; here that is this machine alone")
 
     def push(self, version):
         call(["make", "-s", "-C", ROOT / "examples" / "esp8266", f"VERSION={version}", f"OUT={self.work}",
@@ -150,6 +155,7 @@ class Demo:
         self.server.pagurus("release", "push", image, "--product", PRODUCT, "--sign", "demo-release", "--passphrase-file",
                             self.server.passphrase)
         self.say(f"  release {version}: {image.stat().st_size} bytes, signed by demo-release, published")
+        self.crowd.push(version)
 
     def start_fleet(self, *more):
         """New devices flashed with 1.0.0, or those of the run before."""
@@ -186,7 +192,7 @@ class Demo:
         devices = self.devices()
         self.table.show(devices)
         self.readings.sample(devices)
-        return self.fleet_ended()
+        return self.fleet_ended() and self.crowd.ended()
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -228,10 +234,25 @@ class Demo:
         want = (self.devices_n - must_refuse - FAULTS["crash"], must_refuse, FAULTS["crash"])
         if (confirmed, refused, back) != want:
             wrong.append(f"confirmed, refused, back are {(confirmed, refused, back)}, wanted {want}")
+        more, joined = self.crowd_verdict(new)
+        wrong += more
         if wrong:
             raise Failed("\n".join(wrong))
         self.say(f"  readings that REST showed: {before} before the push, {after} after each device's update; none missing")
-        return f"demo: {len(simulated)} devices, {confirmed} confirmed, {refused} refused as they must, {back} went back"
+        return f"demo: {len(simulated) + CROWD} devices, {confirmed + joined} confirmed, {refused} refused as they must, {back} went back"
+
+    def crowd_verdict(self, new):
+        """As the crowd has it, when the server has heard of all."""
+        found = []
+
+        def settled():
+            found[:] = self.crowd.settled(new)
+            return not found[0]
+        try:
+            wait("the server knows what each client runs", settled, 20, every=0.5)
+        except Failed:
+            pass  # what is wrong is said below
+        return found
 
     def compare(self, one, known, new, pushed_at):
         """What REST says of a device against its flash and its readings."""
@@ -253,9 +274,11 @@ class Demo:
         """From devices that just start to the last line."""
         earlier = max((self.readings.newest(i) for i in self.devices()), default="")
         self.start_fleet("--until", "confirmed", "--seconds", 60 + 2 * self.update_s)
+        self.crowd.start("--until", "confirmed", "--target", new, "--seconds", 60 + 2 * self.update_s)
         faults = ", ".join(f"{name} {n}" for name, n in FAULTS.items())
         self.say(f"  {self.devices_n} devices start with {old}: {self.devices_n - self.legacy_n} native, {self.legacy_n} "
                  f"ESP8266httpUpdate; faults: {faults}")
+        self.say(f"  {CROWD} devices more, one of each client that exists already: pagurus sim --list-personalities")
         known = wait("every device reports and sends readings", lambda: self.all_report(earlier), self.update_s, every=0.5)
         self.say(f"  {len(known)} devices are there, a reading of each has arrived")
         pushed_at = max(max(self.readings.times[i]) for i in known)
@@ -285,6 +308,7 @@ class Demo:
         self.devices_n, self.legacy_n = known["devices"], known["legacy"]
         self.server.same_ports = known["ports"]
         self.start()
+        self.crowd.restarted()
         if not self.kept.exists():
             self.say(f"  {self.kept} is missing, so there is no fleet to update")
             return
@@ -296,6 +320,7 @@ class Demo:
         """The fleet goes on until somebody ends it."""
         if self.kept.exists():
             self.start_fleet("--seconds", WEEK_S)
+            self.crowd.start("--seconds", WEEK_S)
         self.next_steps()
         while self.server.daemon.poll() is None:
             time.sleep(0.2)
@@ -330,6 +355,7 @@ class Demo:
     def stop(self):
         """Ends what this program started, by its process id: the fleet first, which writes its devices down."""
         end(self.fleet)
+        self.crowd.stop()
         self.server.stop()
 
 

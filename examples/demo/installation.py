@@ -105,6 +105,10 @@ class Installation:
     def pagurusd(self, verb, *words):
         # The whole fleet enrols from this machine's address.
         settings = ["--set", "limits.claims_per_minute=100000"]
+        # For firmware without TLS; on this machine alone, and on ports of their own.
+        for one in ("legacy.enabled=yes", "legacy.address=127.0.0.1", "legacy.port=0", "mqtt.plain=yes", "mqtt.plain_address=127.0.0.1",
+                    "mqtt.plain_port=0"):
+            settings += ["--set", one]
         if self.free_ports:
             for name in PORTS:
                 settings += ["--set", f"{name}.port={self.same_ports.get(name, 0)}", "--set", f"{name}.address=127.0.0.1"]
@@ -145,11 +149,15 @@ class Installation:
 
         wait(f"pagurusd gets ready (see {self.log})", up, START_S, every=0.05)
 
-    def pagurus(self, *words):
-        """The command line, as a person would use it; its JSON."""
+    def text(self, *words):
+        """What the command line prints."""
         env = dict(os.environ, XDG_CONFIG_HOME=str(self.work / "config"), PAGURUS_SERVER=self.url(),
                    PAGURUS_CA=str(self.root), PAGURUS_TOKEN_FILE=str(self.token_file))
-        out = call([self.build / "pagurus", *words, "--json", "--no-input", "--yes"], env)
+        return call([self.build / "pagurus", *words, "--no-input", "--yes"], env)
+
+    def pagurus(self, *words):
+        """The command line, as a person would use it; its JSON."""
+        out = self.text(*words, "--json")
         return json.loads(out) if out.strip() else None
 
     def get(self, path, token=True):
