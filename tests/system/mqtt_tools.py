@@ -78,7 +78,7 @@ class Clients:
         self.children.clear()
 
 
-def wait(check, seconds=10, what="it happens"):
+def wait(check, seconds=40, what="it happens"):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if check():

@@ -120,7 +120,7 @@ static void remove_one(struct pag_rest *r)
 const struct pag_rest_route pag_rest_broker_routes[] = {
     { PAG_HTTP_GET, PAG_ROLE_VIEWER, "/products/{name}/broker-users", list, PAG_REST_NONE, false },
     { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/products/{name}/broker-users", add, PAG_REST_JSON, true },
-    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/products/{name}/broker-users/{user}/password", renew, PAG_REST_NONE,
+    { PAG_HTTP_POST, PAG_ROLE_ADMIN, "/products/{name}/broker-users/{user}/password", renew, PAG_REST_JSON,
       true },
     { PAG_HTTP_DELETE, PAG_ROLE_ADMIN, "/products/{name}/broker-users/{user}", remove_one, PAG_REST_NONE,
       false },
