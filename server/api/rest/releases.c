@@ -102,8 +102,13 @@ static void create(struct pag_rest *r)
 /* The 44 characters of a SHA-256 in base64. */
 static bool digest_of_base64(struct pag_span s, uint8_t out[PAG_SHA256_BYTES])
 {
-    struct pag_buf digest = { out, 0, PAG_SHA256_BYTES };
-    return s.n == 44 && pag_base64_decode(s, &digest) == PAG_OK && digest.n == PAG_SHA256_BYTES;
+    uint8_t room[PAG_SHA256_BYTES];
+    struct pag_buf digest = { room, 0, sizeof room };
+    if (s.n != 44 || pag_base64_decode(s, &digest) != PAG_OK || digest.n != sizeof room) {
+        return false;
+    }
+    memcpy(out, room, sizeof room);
+    return true;
 }
 
 /* One member of Repr-Digest (RFC 9530): "sha-256=:<base64>:". Others are not looked at. False: malformed. */
