@@ -39,6 +39,6 @@ enum pag_err pag_issuing_keep(struct pag_store_tx *tx, struct pag_op *op, struct
 
 /* What a device is told. */
 enum pag_err pag_issuing_answer(struct pag_call *call, const struct pag_issuing *i,
-                                struct pag_native_enrolled *out);
+                                struct pag_native_enrolled *e);
 
 #endif

@@ -12,7 +12,7 @@
 #include "server/app/enroll.h"
 #include "server/app/releases.h"
 
-enum { DER_MAX = 6144, P7_MAX = 16384, RETRY_S = 10 };
+enum { DER_MAX = 6144, P7_MAX = 16384, P7_TEXT_MAX = 32768, RETRY_S = 10 };
 
 #define CERTS_ONLY "application/pkcs7-mime; smime-type=certs-only"
 
@@ -113,7 +113,7 @@ static void send_pkcs7(struct visit *v, const struct pag_span *in, size_t n)
 {
     struct pag_http_request *req = v->d->req;
     struct pag_buf der = { pag_arena_alloc(req->arena, P7_MAX), 0, P7_MAX };
-    struct pag_buf text = { pag_arena_alloc(req->arena, 2 * P7_MAX), 0, 2 * P7_MAX };
+    struct pag_buf text = { pag_arena_alloc(req->arena, P7_TEXT_MAX), 0, P7_TEXT_MAX };
     struct pag_http_header header[] = { header_of("Content-Transfer-Encoding", "base64"),
                                         header_of("Cache-Control", "no-store") };
     if (der.p == NULL || text.p == NULL || pag_x509_certs_only(in, n, &der) != PAG_OK ||
