@@ -1,6 +1,7 @@
 """Named files for esp_https_ota and everything else that asks for a file: docs/spec/legacy-http.md 4 and 5."""
 
 import hashlib
+import subprocess
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_nobody_in_particular_needs_the_owners_word(server):
     assert get(server, "/files/shut/firmware.bin", ("Authorization", "Basic eDp5")).status == 401
     device = server.enroll("shut", mac(), chip=2, hardware=b"lamp-r1")
     assert get(server, "/files/shut/firmware.bin", device=device).body == V1
+
+
+def test_a_401_says_how_to_prove_it(server, shelf):
+    # esp_http_client and wget send the user of an address only after they were asked for it.
+    legacy.Shelf(server, "asks", "esp32", ("lamp-r1",), legacy_auth="token", plain_http=True).publish("1.0.0", firmware=V1)
+    for path in ("/files/asks/firmware.bin", "/files/asks/manifest.json", "/files/asks/firmware.bin.md5", "/tag/asks?tag=1"):
+        for port in ("device", "legacy"):
+            got = get(server, path, port=port)
+            assert (got.status, got.body, got.rest) == (401, b"", b"")
+            assert got.header("www-authenticate").startswith('Basic realm="'), (path, port)
+    token = server.rest("POST", "/tokens", {"name": "asks", "role": "viewer", "product": "asks", "ttl_s": 3600})["token"]
+    url = f"http://x:{token}@127.0.0.1:{server.ports['legacy']}/files/asks/firmware.bin"
+    done = subprocess.run(["wget", "-q", "-O", "-", "--tries=1", "--no-proxy", url], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, V1)
 
 
 def test_a_certificate_for_one_product_opens_no_other(server, shelf):

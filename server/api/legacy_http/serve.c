@@ -10,10 +10,18 @@
 #include "server/api/reply.h"
 #include "server/api/transfer.h"
 
-/* These clients want the connection gone at once: a second one would exhaust their memory. */
+/*
+ * These clients want the connection gone at once: a second one would exhaust their memory. ESP-IDF's client
+ * and wget have a user in their address and say it only when a 401 names Basic.
+ */
 void pag_serve_status(struct pag_serve *s, unsigned status)
 {
-    pag_api_status(s->req, status, true);
+    struct pag_http_header ask = { pag_span_str("WWW-Authenticate"),
+                                   pag_span_str("Basic realm=\"pagurus\"") };
+    struct pag_http_reply reply = {
+        .status = status, .header = &ask, .header_n = status == 401 ? 1 : 0, .close = true
+    };
+    pag_http_reply(s->req, &reply);
 }
 
 struct pag_serve *pag_serve_new(struct pag_http_request *req, const struct pag_mount_at *at)
