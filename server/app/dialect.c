@@ -52,7 +52,7 @@ enum pag_err pag_app_dialect(struct pag_call *call, const char *product, const c
                              struct pag_dialect_settings *of_product, struct pag_dialect_settings *of_device)
 {
     struct pag_product p;
-    struct pag_device d;
+    struct pag_device d = { .product = "" };
     enum pag_err err = device != NULL ? pag_find_device(call, call->thread->db, device, &d) : PAG_OK;
     if (err == PAG_OK) {
         err = pag_find_product(call, call->thread->db, product != NULL ? product : d.product, &p);
