@@ -8,7 +8,7 @@ SYSTEM = pathlib.Path(__file__).resolve().parents[1] / "system"
 if str(SYSTEM) not in sys.path:
     sys.path.append(str(SYSTEM))
 
-from conftest import BUILD, ROOT, make_server, server_mqtt  # noqa: E402, F401
+from conftest import BUILD, ROOT, make_server  # noqa: E402, F401
 
 
 def run(*words, want=0, text=True, stdin=None, cwd=None, env=None, seconds=60):

@@ -17,7 +17,6 @@ from test_tls_libraries import ROWS, clients  # noqa: F401
 
 client = pytest.mark.client
 IMAGE = esp8266.arduino("plug", "1.0.0", filler=500000)
-OLD = esp8266.arduino("plug", "0.9.0")
 CAM = legacy.esp32(version="1.0.0", filler=60000)
 FILE = "/files/plug/firmware.bin"
 ESPTOOL = [sys.executable, "-m", "esptool"]
