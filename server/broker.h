@@ -127,6 +127,9 @@ enum pag_err pag_broker_set_topics(struct pag_broker *b, const struct pag_broker
 /* Those with a password, all of them; copied. PAG_E_CONFIG: a name, hash or topic that must not be in its
  * file. Who is not among them any more, or has another password, is cut. */
 enum pag_err pag_broker_set_users(struct pag_broker *b, const struct pag_broker_users *users);
+/* Whether it may be among a user's rights: a whole filter, outside pg/, without "+" at its front; own: among
+ * the server's. */
+bool pag_broker_right_ok(const struct pag_broker_topic *r, bool own);
 void pag_broker_status_get(struct pag_broker *b, struct pag_broker_status *out);
 /* Reads the server certificate again (SIGHUP). */
 enum pag_err pag_broker_reload(struct pag_broker *b);

@@ -43,8 +43,7 @@ static bool hash_ok(const char *hash)
     return n > 8 && n < 200 && strspn(hash, letters) == n && strncmp(hash, "$7$", 3) == 0;
 }
 
-/* A whole filter; the user's own has no "+" in it. */
-static bool right_ok(const struct pag_broker_topic *r, bool own)
+bool pag_broker_right_ok(const struct pag_broker_topic *r, bool own)
 {
     size_t n = strlen(r->pattern);
     if (n == 0 || n > 300 || r->pattern[0] == '$' || r->pattern[0] == '#' ||
@@ -71,7 +70,7 @@ static enum pag_err copy_rights(const struct pag_broker_topic *right, size_t n, 
     enum pag_err err = copy != NULL ? PAG_OK : PAG_E_NO_MEMORY;
     for (size_t i = 0; i < n && err == PAG_OK; i++) {
         copy[i].access = right[i].access;
-        copy[i].pattern = right_ok(&right[i], own) ? strdup(right[i].pattern) : NULL;
+        copy[i].pattern = pag_broker_right_ok(&right[i], own) ? strdup(right[i].pattern) : NULL;
         err = copy[i].pattern != NULL ? PAG_OK : PAG_E_CONFIG;
     }
     if (err != PAG_OK) {

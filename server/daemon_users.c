@@ -14,16 +14,30 @@ enum { RIGHTS_MAX = 8, OWN_MAX = 4 * PAG_TEMPLATES_MAX };
 
 struct building {
     struct pag_call *call;
+    struct pag_log *log;
     struct pag_broker_users users;
     const struct pag_broker_account *account; /* at hand */
     struct pag_broker_topic *right;
     size_t right_n;
 };
 
+/* What cannot stand in the broker's files is left out: the settings of one product must not hold up the users
+ * of all. */
+static bool fits(struct building *b, const struct pag_broker_topic *right, bool own)
+{
+    bool ok = pag_broker_right_ok(right, own);
+    if (!ok) {
+        pag_log_error(b->log, "broker.right_left_out",
+                      PAG_F_STR("user", b->account->user), PAG_F_STR("topic", right->pattern));
+    }
+    return ok;
+}
+
 static void right_add(struct building *b, const char *pattern, enum pag_broker_access access)
 {
-    if (pattern != NULL && pattern[0] != '\0' && b->right_n < RIGHTS_MAX) {
-        b->right[b->right_n++] = (struct pag_broker_topic){ pattern, access };
+    const struct pag_broker_topic right = { pattern, access };
+    if (pattern != NULL && pattern[0] != '\0' && b->right_n < RIGHTS_MAX && fits(b, &right, false)) {
+        b->right[b->right_n++] = right;
     }
 }
 
@@ -35,8 +49,9 @@ static void own_add(struct building *b, const char *pattern, enum pag_broker_acc
             return;
         }
     }
-    if (u->own_n < OWN_MAX) {
-        u->own[u->own_n++] = (struct pag_broker_topic){ pattern, access };
+    const struct pag_broker_topic right = { pattern, access };
+    if (u->own_n < OWN_MAX && fits(b, &right, true)) {
+        u->own[u->own_n++] = right;
     }
 }
 
@@ -133,7 +148,7 @@ static enum pag_err add_user(struct building *b, const struct pag_broker_account
 
 enum pag_err pag_daemon_users(struct pag_daemon *d, struct pag_call *call)
 {
-    struct building b = { .call = call };
+    struct building b = { .call = call, .log = d->log };
     struct pag_broker_account *list = NULL;
     size_t n = 0;
     if (d->broker == NULL) {

@@ -171,8 +171,9 @@ static void submit(struct pag_call *call, const struct pag_broker_user_in *in,
     enum pag_err err = pag_broker_secret_make(&out->secret);
     if (!pag_broker_user_name_ok(pag_span_str(in->name))) {
         err = pag_refuse_field(call, "/name", "must be 1 to 31 of a-z, 0-9 and -");
-    } else if (in->topic != NULL && !pag_tasmota_name_ok(pag_span_str(in->topic))) {
-        err = pag_refuse_field(call, "/topic", "must be 1 to 32 of A-Z, a-z, 0-9, _ and -");
+    } else if (in->topic != NULL &&
+               (!pag_tasmota_name_ok(pag_span_str(in->topic)) || strcmp(in->topic, "pg") == 0)) {
+        err = pag_refuse_field(call, "/topic", "must be 1 to 32 of A-Z, a-z, 0-9, _ and -, and not pg");
     }
     if (err != PAG_OK) {
         call->done(call, err);

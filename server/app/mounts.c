@@ -31,6 +31,20 @@ static bool same_mount(const struct pag_mount *a, const struct pag_mount *b)
            a->auth == b->auth && a->flags == b->flags && strcmp(a->config, b->config) == 0;
 }
 
+/* Who owns one product only takes no requests away from another. */
+static enum pag_err check_owner(const struct pag_op *op, struct pag_db *db, const struct pag_mount_in *in)
+{
+    char owner[PAG_PRODUCT_HEX] = "";
+    enum pag_err err = pag_mount_owner(db, in->mount.path, owner);
+    if (err != PAG_OK) {
+        return err == PAG_E_NOT_FOUND ? PAG_OK : err;
+    }
+    return pag_scope_sees(&op->call->scope, owner)
+               ? PAG_OK
+               : pag_refuse(op->call, PAG_E_EXISTS, "mount-exists",
+                            "This path lies below one of another product: only who owns both may mount it.");
+}
+
 static enum pag_err add(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_mount_in *in = op->in;
@@ -52,6 +66,10 @@ static enum pag_err add(struct pag_store_tx *tx, struct pag_op *op)
     }
     if (n >= PAG_MOUNTS_MAX) {
         return pag_refuse(op->call, PAG_E_LIMIT, "conflict", "A product has at most 32 mounts.");
+    }
+    err = check_owner(op, db, in);
+    if (err != PAG_OK) {
+        return err;
     }
     *m = in->mount;
     memcpy(m->product, p.id, sizeof m->product);

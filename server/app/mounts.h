@@ -13,7 +13,8 @@ struct pag_mount_in {
     const char *product;    /* name or id */
     struct pag_mount mount; /* path, kind, auth, flags, config; the rest is filled in */
 };
-/* *out: as kept; the same again: PAG_OK. PAG_E_EXISTS "mount-exists" (also when another product has it),
+/* *out: as kept; the same again: PAG_OK. PAG_E_EXISTS "mount-exists" (another product has it, or it
+ * lies below a path of a product that the call does not see),
  * "invalid-field" for a path that cannot be one. */
 void pag_app_mount_add(struct pag_call *call, const struct pag_mount_in *in, struct pag_mount *out);
 /* PAG_E_NOT_FOUND: this product has no such path. */

@@ -23,7 +23,7 @@ struct pag_broker_account {
     char topic[PAG_BROKER_TOPIC_NAME_MAX + 1]; /* Tasmota's %topic%, "" : none */
     char hash[PAG_BROKER_HASH_MAX + 1];
     int64_t created_ms;
-    bool refused; /* its device is revoked */
+    bool refused; /* its device is revoked, another product's, or has a certificate by now */
 };
 
 /* [0-9a-z-]{1,31}: the part after the product's name. */

@@ -24,7 +24,7 @@ static bool level_ok(struct pag_span level)
 {
     for (size_t i = 0; i < level.n; i++) {
         uint8_t c = level.p[i];
-        if (c <= 0x20 || c > 0x7E || c == '+' || c == '#' || c == '%') {
+        if (c <= 0x20 || c > 0x7E || c == '+' || c == '#' || c == '%' || c == '{' || c == '}') {
             return false;
         }
     }

@@ -3,8 +3,9 @@
 #include <string.h>
 
 #define SELECT_ACCOUNT                                                                                       \
-    "SELECT u.name, u.product_id, u.device_id, u.topic, u.hash, u.created_ms, COALESCE(d.revoked_ms, 0) "    \
-    "FROM broker_user u LEFT JOIN device d ON d.id = u.device_id "
+    "SELECT u.name, u.product_id, u.device_id, u.topic, u.hash, u.created_ms, CASE WHEN d.id IS NOT NULL "   \
+    "AND (d.revoked_ms <> 0 OR d.product_id <> u.product_id OR length(d.cert_serial) > 0) THEN 1 ELSE 0 "    \
+    "END FROM broker_user u LEFT JOIN device d ON d.id = u.device_id "
 
 static void read_row(struct pag_q *q, struct pag_broker_account *a)
 {

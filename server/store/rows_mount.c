@@ -65,3 +65,19 @@ enum pag_err pag_mount_list(struct pag_db *db, struct pag_arena *arena, const ch
     *list = items;
     return pag_q_end(&q);
 }
+
+enum pag_err pag_mount_owner(struct pag_db *db, const char *path, char product[PAG_PRODUCT_HEX])
+{
+    _Static_assert(PAG_MOUNT_FILES == 3, "the number in this statement");
+    struct pag_q q = pag_q_of(
+        db,
+        "SELECT product_id FROM mount WHERE path = '/' OR substr(?, 1, length(path) + 1) = path || '/' OR "
+        "(kind = 3 AND substr(?, 1, length(path) + 1) = path || '.') ORDER BY length(path) DESC LIMIT 1");
+    pag_q_text(&q, path);
+    pag_q_text(&q, path);
+    if (pag_q_row(&q)) {
+        pag_q_get_text(&q, product, PAG_PRODUCT_HEX);
+    }
+    enum pag_err err = pag_q_end(&q);
+    return err == PAG_OK && !q.any ? PAG_E_NOT_FOUND : err;
+}

@@ -13,5 +13,8 @@ enum pag_err pag_mount_delete(struct pag_db *db, const char *product, const char
 /* Of one product (hex id), by path. */
 enum pag_err pag_mount_list(struct pag_db *db, struct pag_arena *arena, const char *product,
                             struct pag_mount **list, size_t *n);
+/* The product (hex id) whose mount this path lies below, or beside as .md5 and such: the longest.
+ * PAG_E_NOT_FOUND: nobody's. */
+enum pag_err pag_mount_owner(struct pag_db *db, const char *path, char product[PAG_PRODUCT_HEX]);
 
 #endif

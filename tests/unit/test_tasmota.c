@@ -27,6 +27,8 @@ static void full_topics_have_prefix_and_topic_once_as_whole_levels(void **state)
                                        "%prefix%//%topic%/",
                                        "%prefix%/+/%topic%/",
                                        "%prefix%/#/%topic%/",
+                                       "home{1}/%prefix%/%topic%/",
+                                       "%prefix%/%topic%/}/",
                                        "$x/%prefix%/%topic%/",
                                        "pg/%prefix%/%topic%/",
                                        "tasmota/%prefix%/%topic%/",

@@ -1,10 +1,13 @@
 /* Clients of the broker with a password: docs/operating/broker.md. */
 #include <openssl/crypto.h>
+#include <string.h>
 
 #include "core/bytes.h"
+#include "server/api/mqtt/tasmota.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
 #include "server/app/broker_users.h"
+#include "server/app/releases.h"
 #include "server/domain/tasmota.h"
 
 static json_t *render_account(const struct pag_broker_account *a)
@@ -50,6 +53,34 @@ static void finish_made(struct pag_rest *r)
     pag_rest_json(r, 201, o);
 }
 
+/* Among the topics of other products' users there is no room for one more. */
+static bool topic_free(struct pag_rest *r, const struct pag_broker_user_in *in)
+{
+    struct pag_product p;
+    struct pag_broker_account a = { .user = "" };
+    const char *device = in->device != NULL ? in->device : in->name;
+    const char *user = NULL;
+    char mac[13];
+    bool is_mac = pag_mac_text(pag_span_str(device), mac) == PAG_OK;
+    enum pag_err err = pag_app_product(&r->call, in->product, &p);
+    const struct pag_tasmota_change change = { .product = p.id, .account = &a };
+    memcpy(a.product, p.id, sizeof a.product);
+    (void)pag_text_copy(a.device, sizeof a.device, pag_span_str(is_mac ? mac : device));
+    if (in->topic != NULL) {
+        (void)pag_text_copy(a.topic, sizeof a.topic, pag_span_str(in->topic));
+    } else if (is_mac) {
+        pag_tasmota_name_of(mac, a.topic);
+    }
+    err = err == PAG_OK ? pag_head_tasmota_clash(&r->call, &change, &user) : err;
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+    } else if (user != NULL) {
+        pag_rest_problem(r, PAG_PROBLEM_CONFLICT,
+                         "Its topics would lie among those of another product's user.");
+    }
+    return err == PAG_OK && user == NULL;
+}
+
 static void add(struct pag_rest *r)
 {
     json_t *name = NULL;
@@ -78,6 +109,9 @@ static void add(struct pag_rest *r)
     in->name = pag_rest_text(r, name);
     in->device = pag_rest_text(r, device);
     in->topic = pag_rest_text(r, topic);
+    if (!topic_free(r, in)) {
+        return;
+    }
     pag_rest_finish_with(r, out, finish_made);
     pag_app_broker_user_add(&r->call, in, out);
 }

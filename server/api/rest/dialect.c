@@ -9,6 +9,7 @@
 #include "server/api/rest/rest.h"
 #include "server/api/secureesp/config.h"
 #include "server/app/device_key.h"
+#include "server/app/releases.h"
 #include "server/app/series.h"
 
 enum { SERIES_MAX = 10000, SERIES_DEFAULT = 1000 };
@@ -97,13 +98,18 @@ static bool fits(struct pag_rest *r, const json_t *settings)
     return false;
 }
 
+static void refuse_settings(struct pag_rest *r, struct pag_problem *problem)
+{
+    json_decref(r->body);
+    r->body = NULL;
+    pag_problem_reply(r->req, problem);
+}
+
 static bool merge(struct pag_rest *r, json_t *patch, bool device, struct change *c)
 {
     struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
     if (patch != NULL && !pag_secureesp_config_check(r->req->arena, patch, device, &problem)) {
-        json_decref(r->body);
-        r->body = NULL;
-        pag_problem_reply(r->req, &problem);
+        refuse_settings(r, &problem);
         return false;
     }
     json_t *stored = pag_secureesp_config_load(c->to.config);
@@ -117,6 +123,26 @@ static bool merge(struct pag_rest *r, json_t *patch, bool device, struct change 
     }
     json_decref(stored);
     return ok;
+}
+
+static bool topics_free(struct pag_rest *r, const char *full_topic)
+{
+    struct pag_product p;
+    struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
+    const char *user = NULL;
+    enum pag_err err = pag_app_product(&r->call, r->text, &p);
+    const struct pag_tasmota_change change = { .product = p.id, .full_topic = full_topic };
+    err = err == PAG_OK ? pag_head_tasmota_clash(&r->call, &change, &user) : err;
+    if (err != PAG_OK) {
+        pag_rest_refuse(r, err);
+        return false;
+    }
+    if (user != NULL) {
+        pag_problem_add(&problem, "/settings/fulltopic", "invalid-field",
+                        "would put topics of this product's devices among those of another product's");
+        refuse_settings(r, &problem);
+    }
+    return user == NULL;
 }
 
 /* null takes a setting back. */
@@ -154,9 +180,9 @@ static bool merge_tasmota(struct pag_rest *r, json_t *patch, bool device, struct
         bad = "";
     }
     if (bad != NULL) {
-        pag_problem_reply(r->req, &problem);
+        refuse_settings(r, &problem);
     }
-    return bad == NULL;
+    return bad == NULL && topics_free(r, checked.full_topic);
 }
 
 static void patch(struct pag_rest *r, bool device)
