@@ -292,6 +292,14 @@ static enum pag_err take_words(struct pag_call *call, const char *name, const ch
     return err;
 }
 
+/* Such a code could bring it here: only for who owns both products. */
+static bool names_anothers(const struct pag_call *call, const char *mac)
+{
+    struct pag_device d;
+    return mac[0] != '\0' && pag_device_get(call->thread->db, NULL, mac, &d) == PAG_OK &&
+           !pag_scope_sees(&call->scope, d.product);
+}
+
 void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, struct pag_code_out *out)
 {
     struct pag_claim claim;
@@ -312,6 +320,10 @@ void pag_app_code_create(struct pag_call *call, const struct pag_code_in *in, st
     }
     if (err != PAG_OK) {
         call->done(call, err);
+        return;
+    }
+    if (names_anothers(call, out->code.mac)) {
+        call->done(call, pag_refuse_field(call, "/mac", "is of a device of another product"));
         return;
     }
     pag_claim_make(&claim);

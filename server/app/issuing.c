@@ -4,6 +4,7 @@
 
 #include "core/bytes.h"
 #include "server/app/dialect.h"
+#include "server/store/rows_relay.h"
 
 /* Devices of the product may have RSA keys. */
 static enum pag_err check_kind(struct pag_call *call, const struct pag_issuing *i)
@@ -69,6 +70,69 @@ enum pag_err pag_issuing_make(struct pag_call *call, struct pag_issuing *i, cons
     return PAG_OK;
 }
 
+enum { COMMANDS_MAX = 100 };
+
+/* Nothing but its own word has ever stood for it. */
+static bool is_stranger(const struct pag_device *d)
+{
+    return d->proof == PAG_PROOF_SAID && d->cert_serial_n == 0 && d->enrolled_ms == 0 && d->revoked_ms == 0;
+}
+
+/* By a code for just this MAC, or by who owns all products. */
+static bool is_meant(const struct pag_op *op, const struct pag_issuing *i)
+{
+    const struct pag_scope *s = &op->call->scope;
+    return i->code.mac[0] != '\0' ||
+           (s->role == PAG_ROLE_ADMIN && (s->product == NULL || s->product[0] == '\0'));
+}
+
+/* Commands of its product are not for it any more. */
+static enum pag_err end_commands(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d)
+{
+    const struct pag_command_filter f = { .device = d->id, .limit = COMMANDS_MAX };
+    struct pag_command *list = NULL;
+    size_t n = 0;
+    struct pag_db *db = pag_store_tx_db(tx);
+    enum pag_err err = pag_command_list(db, op->call->arena, &f, &list, &n);
+    for (size_t k = 0; err == PAG_OK && k < n; k++) {
+        const struct pag_native_result result = { .id = list[k].id,
+                                                  .code = 1,
+                                                  .text = pag_span_str("the device left the product") };
+        err = pag_command_end(tx, op, d->id, &result);
+    }
+    return err == PAG_OK ? pag_device_get(db, NULL, d->id, d) : err;
+}
+
+/* Anybody can say a MAC where a product admits that. Who was meant by name comes before such a one: it leaves
+ * its product and begins anew. */
+static enum pag_err take_over(struct pag_store_tx *tx, struct pag_op *op, struct pag_issuing *i)
+{
+    struct pag_device *d = &i->device;
+    struct pag_device fresh;
+    struct pag_action a;
+    struct pag_db *db = pag_store_tx_db(tx);
+    enum pag_err err = PAG_OK;
+    if (d->open_action != 0 && pag_action_get(db, d->open_action, &a) == PAG_OK) {
+        a.state = PAG_REPORT_CANCELLED;
+        a.changed_ms = pag_store_tx_now(tx);
+        err = pag_action_update(db, &a);
+        err = err == PAG_OK ? pag_action_event(tx, &a) : err;
+    }
+    err = err == PAG_OK ? pag_device_image_clear(db, d->id) : err;
+    err = err == PAG_OK ? pag_neighbour_remove(db, d->id) : err;
+    err = err == PAG_OK ? end_commands(tx, op, d) : err;
+    memset(&fresh, 0, sizeof fresh);
+    memcpy(fresh.id, d->id, sizeof fresh.id);
+    memcpy(fresh.product, i->product.id, sizeof fresh.product);
+    memcpy(fresh.mac, i->mac, sizeof fresh.mac);
+    memcpy(fresh.name, i->code.name, sizeof i->code.name);
+    fresh.tags = i->code.tags;
+    fresh.created_ms = d->created_ms;
+    fresh.revision = d->revision;
+    *d = fresh;
+    return err;
+}
+
 enum pag_err pag_issuing_keep(struct pag_store_tx *tx, struct pag_op *op, struct pag_issuing *i)
 {
     struct pag_db *db = pag_store_tx_db(tx);
@@ -90,6 +154,16 @@ enum pag_err pag_issuing_keep(struct pag_store_tx *tx, struct pag_op *op, struct
         d->tags = i->code.tags[0] != '\0' ? i->code.tags : NULL;
         d->created_ms = now;
         err = PAG_OK;
+    }
+    if (err != PAG_OK) {
+        return err;
+    }
+    bool moves = strcmp(d->product, i->product.id) != 0 && is_stranger(d);
+    if (moves && is_meant(op, i)) {
+        err = take_over(tx, op, i);
+    } else if (moves) {
+        op->call->refusal.help =
+            "Nothing but its word stands for it there: a code bound to its MAC brings it here.";
     }
     if (err != PAG_OK) {
         return err;

@@ -60,3 +60,10 @@ enum pag_err pag_neighbour_list(struct pag_db *db, struct pag_arena *arena, cons
     enum pag_err err = pag_q_end(&q);
     return *list == NULL ? PAG_E_NO_MEMORY : err;
 }
+
+enum pag_err pag_neighbour_remove(struct pag_db *db, const char *device)
+{
+    struct pag_q q = pag_q_of(db, "DELETE FROM neighbour WHERE device_id = ?");
+    pag_q_text(&q, device);
+    return pag_q_run(&q, NULL);
+}

@@ -12,5 +12,7 @@ enum pag_err pag_neighbour_put(struct pag_db *db, const struct pag_neighbour *n)
 /* Those of a product (hex id) after a device id, by id, in arena. *n: at most so many, then how many. */
 enum pag_err pag_neighbour_list(struct pag_db *db, struct pag_arena *arena, const char *product,
                                 const char *after, struct pag_neighbour **list, size_t *n);
+/* It is no relay's neighbour any more; never was: PAG_OK. */
+enum pag_err pag_neighbour_remove(struct pag_db *db, const char *device);
 
 #endif
