@@ -65,11 +65,12 @@ static enum pag_sim_update stage(struct pag_sim_device *d, struct pag_span image
 {
     struct pag_buf unpacked = { 0 };
     if (pag_gzip_is(image)) { /* eboot would unpack it while it copies */
-        struct pag_span trailerless = image;
         struct pag_span payload;
         struct pag_span signature;
-        trailerless = pag_image_trailer_split(image, &payload, &signature) ? payload : image;
-        if (pag_gunzip_all(trailerless, d->world->options->slot_bytes, RATIO_MAX, &unpacked) != PAG_OK) {
+        if (!pag_image_trailer_split(image, &payload, &signature)) {
+            payload = image;
+        }
+        if (pag_gunzip_all(payload, d->world->options->slot_bytes, RATIO_MAX, &unpacked) != PAG_OK) {
             return PAG_SIM_UPDATE_ERROR_MAGIC;
         }
         image = pag_span_of(unpacked.p, unpacked.n);

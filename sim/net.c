@@ -162,6 +162,7 @@ static enum pag_err use_identity(SSL *ssl, const struct pag_net_trust *trust)
 }
 
 /* Looks at the head of each record that comes. */
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL gives it seven parameters */
 static void on_record(int is_written, int version, int type, const void *bytes, size_t n, SSL *ssl, void *ctx)
 {
     struct pag_sim_conn *c = ctx;

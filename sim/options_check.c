@@ -113,7 +113,20 @@ static bool asks_plainly(const struct pag_sim_options *o, const struct pag_sim_p
     return (who->plain_only && o->plain.host[0] != '\0') || o->legacy_at.plain;
 }
 
-/* Each fault to the first devices that can have it and have none. */
+/* n times that fault, to the first devices that can have it and have none. False: there are not so many. */
+static bool deal_fault(struct pag_sim_options *o, enum pag_sim_fault fault, uint32_t n)
+{
+    for (uint32_t i = 0; i < o->legacy && n > 0; i++) {
+        const struct pag_sim_personality *who = pag_sim_group_of(o, i)->who;
+        if (o->client_fault[i] == PAG_SIM_FAULT_NONE &&
+            pag_sim_fault_fits(fault, who, asks_plainly(o, who))) {
+            o->client_fault[i] = (uint8_t)fault;
+            n--;
+        }
+    }
+    return n == 0;
+}
+
 static enum pag_err deal_faults(struct pag_sim_options *o)
 {
     o->client_fault = calloc(o->legacy + 1U, 1);
@@ -121,16 +134,7 @@ static enum pag_err deal_faults(struct pag_sim_options *o)
         return PAG_E_NO_MEMORY;
     }
     for (int f = PAG_SIM_LOOP; f < PAG_SIM_FAULT_COUNT; f++) {
-        uint32_t left = o->fault[f];
-        for (uint32_t i = 0; i < o->legacy && left > 0; i++) {
-            const struct pag_sim_personality *who = pag_sim_group_of(o, i)->who;
-            if (o->client_fault[i] == PAG_SIM_FAULT_NONE &&
-                pag_sim_fault_fits((enum pag_sim_fault)f, who, asks_plainly(o, who))) {
-                o->client_fault[i] = (uint8_t)f;
-                left--;
-            }
-        }
-        if (left > 0) {
+        if (!deal_fault(o, (enum pag_sim_fault)f, o->fault[f])) {
             return PAG_E_RANGE;
         }
     }

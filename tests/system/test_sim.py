@@ -120,6 +120,7 @@ def test_spoiled_replies_leave_the_old_sketch(updates, images, tmp_path, spoil, 
 
 
 def test_until_confirmed_that_does_not_come_is_exit_1(updates, images, tmp_path):
+    updates.spoil = lambda length, md5, body: (length, "0" * 32, body)
     done, report = run_legacy(updates, images, tmp_path, "--seconds", 2, "--until", "confirmed")
     assert done.returncode == 1 and report["summary"]["settled"] == 0
 
