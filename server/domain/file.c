@@ -39,11 +39,20 @@ bool pag_image_is_side(const char *name)
     return one_of(base, stand_ins, sizeof stand_ins / sizeof stand_ins[0]) || pag_image_is_raw(name);
 }
 
+/* "…-minimal", and "…-minimal.ino": Tasmota puts the word before the first dot of the name that it has. */
 static bool is_stand_in(struct pag_span stem, struct pag_span base)
 {
     size_t n = base.n;
-    return one_of(base, stand_ins, sizeof stand_ins / sizeof stand_ins[0]) && stem.n > n &&
-           stem.p[stem.n - n - 1] == '-' && memcmp(stem.p + stem.n - n, base.p, n) == 0;
+    if (!one_of(base, stand_ins, sizeof stand_ins / sizeof stand_ins[0])) {
+        return false;
+    }
+    for (size_t at = pag_span_find(stem, 0, '-'); stem.n - at > n; at = pag_span_find(stem, at + 1, '-')) {
+        size_t end = at + 1 + n;
+        if (memcmp(stem.p + at + 1, base.p, n) == 0 && (end == stem.n || stem.p[end] == '.')) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool pag_image_answers(const struct pag_release_image *image, const char *file, bool any)

@@ -13,8 +13,9 @@ bool pag_image_is_raw(const char *name);
 
 /*
  * Whether an image answers to a file name: the name it was released with, "<image name>.bin" (".bin.gz" when
- * packed), or a name that ends in "-minimal.bin" or "-safeboot.bin" for these. any: every other name that
- * ends in ".bin" (".bin.gz") is the firmware, and so is the empty one (".gz").
+ * packed), or a name that ends in "-minimal.bin" or "-safeboot.bin" for these, or has them before a dot
+ * ("-minimal.ino.bin"). any: every other name that ends in ".bin" (".bin.gz") is the firmware, and so is the
+ * empty one (".gz").
  */
 bool pag_image_answers(const struct pag_release_image *image, const char *file, bool any);
 

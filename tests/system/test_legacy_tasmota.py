@@ -43,6 +43,7 @@ def ask(one, name, base="/tasmota/release/", **other):
 @pytest.mark.parametrize("name, body", [
     ("tasmota-DE.bin", FULL), ("tasmota-DE.bin.gz", legacy.packed(FULL)), ("tasmota-minimal.bin", MIN),
     ("tasmota-minimal.bin.gz", legacy.packed(MIN)), ("firmware.bin", FULL),
+    ("tasmota-minimal.ino.bin", MIN), ("tasmota-minimal.4.0.bin.gz", legacy.packed(MIN)),  # of tasmota.ino.bin, tasmota-13.4.0.bin.gz
 ])
 def test_files_lie_side_by_side(server, shelf, name, body):
     status, _, got, rest = ask(device(server), name)

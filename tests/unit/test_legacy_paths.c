@@ -112,12 +112,19 @@ static void an_image_answers_to_its_names(void **state)
     assert_false(pag_image_answers(&i, "other.bin", false));
     assert_true(pag_image_answers(&i, "other.bin", true));
     assert_false(pag_image_answers(&i, "other-minimal.bin", true));
+    assert_false(pag_image_answers(&i, "other-minimal.ino.bin", true));
+    assert_true(pag_image_answers(&i, "other-minimalist.bin", true));
     assert_false(pag_image_answers(&i, "firmware.bin.gz", true));
     i = (struct pag_release_image){ .name = "minimal-gz", .gzip = true };
     assert_true(pag_image_answers(&i, "tasmota-minimal.bin.gz", false));
     assert_true(pag_image_answers(&i, "minimal.bin.gz", false));
     assert_false(pag_image_answers(&i, "tasmota-minimal.bin", false));
     assert_false(pag_image_answers(&i, "tasmotaminimal.bin.gz", false));
+    /* Tasmota puts it before the first dot, whatever follows */
+    assert_true(pag_image_answers(&i, "tasmota-minimal.ino.bin.gz", false));
+    assert_true(pag_image_answers(&i, "tasmota-minimal.4.0.bin.gz", false));
+    assert_true(pag_image_answers(&i, "tasmota-13.4.0-minimal.4.0-DE.bin.gz", false));
+    assert_false(pag_image_answers(&i, "tasmota-minimalist.bin.gz", false));
     assert_true(pag_image_is_side("minimal-gz") && pag_image_is_side("bootloader"));
     assert_false(pag_image_is_side("firmware-gz") || pag_image_is_side("filesystem"));
 }
