@@ -186,6 +186,9 @@ uint32_t pag_in_state_idle(struct pag_inner *a)
         pag_in_identity_keep_time(a, KEEP_TIME_S);
     }
     watch_time(a);
+    if (pag_in_order_step(a)) {
+        return 0;
+    }
     if (a->reboot_wanted && !a->result.has && pag_in_may_reboot(a)) {
         pag_in_enter(a, PAG_AGENT_REBOOT);
         return 0;
@@ -228,7 +231,7 @@ static enum pag_err ask(struct pag_inner *a)
         .boot_count = a->j.seq,
         .has_nonce = a->want_nonce,
         .nonce = pag_span_of(a->nonce, sizeof a->nonce),
-        .capabilities = CAP_RANGE,
+        .capabilities = (uint32_t)CAP_RANGE | PAG_CAP_SIGNED_COMMANDS,
     };
     if (a->want_nonce) {
         a->port->random(a->port->ctx, a->nonce, sizeof a->nonce);

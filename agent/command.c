@@ -4,7 +4,7 @@
 
 enum { RESULT_PATIENCE_MS = 3000 };
 
-static bool seen_before(struct pag_inner *a, uint32_t id)
+bool pag_in_seen_before(struct pag_inner *a, uint32_t id)
 {
     for (size_t i = 0; i < PAG_IN_SEEN_MAX; i++) {
         if (a->seen[i] == id) {
@@ -16,12 +16,11 @@ static bool seen_before(struct pag_inner *a, uint32_t id)
     return false;
 }
 
-static bool expired(const struct pag_inner *a, const struct pag_native_command *c)
+uint64_t pag_in_now_s(const struct pag_inner *a)
 {
     uint64_t now_s = pag_in_floor(a);
     uint64_t unix_s = a->port->now_unix_s != NULL ? a->port->now_unix_s(a->port->ctx) : 0;
-    now_s = unix_s > now_s ? unix_s : now_s;
-    return c->expires_at != 0 && now_s > c->expires_at;
+    return unix_s > now_s ? unix_s : now_s;
 }
 
 /* Is an image being brought in that may still be called off? */
@@ -53,7 +52,7 @@ static enum pag_err ask_application(struct pag_inner *a, const struct pag_native
 
 static enum pag_err execute(struct pag_inner *a, const struct pag_native_command *c, struct pag_buf *text)
 {
-    if (expired(a, c)) {
+    if (c->expires_at != 0 && pag_in_now_s(a) > c->expires_at) {
         return PAG_E_EXPIRED;
     }
     switch ((enum pag_command_kind)c->kind) {
@@ -68,14 +67,37 @@ static enum pag_err execute(struct pag_inner *a, const struct pag_native_command
     case PAG_COMMAND_CONFIG:
     case PAG_COMMAND_APP:
         return ask_application(a, c, text);
+    case PAG_COMMAND_RESET:
+    case PAG_COMMAND_WIPE:
+    case PAG_COMMAND_REENROLL:
+        break; /* agent/order.c */
     }
     return PAG_E_UNSUPPORTED;
 }
 
+void pag_in_answered(struct pag_inner *a, uint32_t id, enum pag_err code, const char *text)
+{
+    struct pag_buf b = { a->result.text, 0, sizeof a->result.text };
+    if (text != NULL) {
+        (void)pag_buf_put_str(&b, text);
+        a->result.text_n = (uint8_t)b.n;
+    }
+    a->result.has = true;
+    a->result.id = id;
+    a->result.code = code;
+    a->result.packet = 0;
+    a->result.since_ms = a->now_ms;
+    a->result.wait_ms = RESULT_PATIENCE_MS;
+}
+
 void pag_in_command(struct pag_inner *a, const struct pag_native_command *c)
 {
+    if (c->order.n > 0 || pag_command_kind_signed(c->kind)) {
+        pag_in_order_take(a, c);
+        return;
+    }
     /* One answer at a time: what does not fit comes again with the next check. */
-    if (c->id != 0 && (a->result.has || seen_before(a, c->id))) {
+    if (c->id != 0 && (a->result.has || pag_in_seen_before(a, c->id))) {
         return;
     }
     struct pag_buf text = { a->result.text, 0, sizeof a->result.text };
@@ -85,11 +107,6 @@ void pag_in_command(struct pag_inner *a, const struct pag_native_command *c)
     if (c->id == 0) {
         return;
     }
-    a->result.has = true;
-    a->result.id = c->id;
-    a->result.code = err;
-    a->result.packet = 0;
-    a->result.since_ms = a->now_ms;
-    a->result.wait_ms = RESULT_PATIENCE_MS;
+    pag_in_answered(a, c->id, err, NULL);
     a->result.text_n = (uint8_t)(pag_utf8_ok(pag_buf_span(&text)) ? text.n : 0);
 }

@@ -9,6 +9,8 @@
  */
 enum { CSR_MAX = 448, POLL_MS = 20, WAIT_MS = 1000, STATUS_GONE = 410 };
 enum { KEY_AT = PAG_AGENT_SCRATCH_BYTES - PAG_IN_KEY_MAX - 8, CSR_AT = KEY_AT - CSR_MAX };
+enum { RECORD_MAX = 1400 }; /* id, key, host, claim: a record that waits for its certificate */
+_Static_assert((int)CSR_AT >= (int)PAG_IN_REQUEST_MAX + RECORD_MAX, "a record fits between request and CSR");
 _Static_assert((int)CSR_AT >= (int)PAG_IN_BODY_MAX, "a reply does not overwrite key and request");
 
 /* Two bytes before each say its length. */
@@ -17,23 +19,27 @@ static struct pag_span kept(const struct pag_inner *a, uint32_t at)
     return pag_span_of(a->scratch + at + 4, pag_u16le(a->scratch + at));
 }
 
-/* Key of an enrolment that was cut or is to be done again; PAG_OK with key->n 0: there is none. */
-static enum pag_err pending_key(struct pag_inner *a, struct pag_buf *key)
+/* The record into scratch from at, which has room for one without a certificate; all empty: there is none. */
+static enum pag_err pending(struct pag_inner *a, uint32_t at, struct pag_in_identity *in)
 {
-    struct pag_in_identity in = { 0 };
-    struct pag_buf record = pag_in_scratch(a, 0, PAG_IN_TAIL);
-    if (!a->config_twin.has) {
-        return PAG_OK;
-    }
-    /* A record that cannot be read may hold the key that the claim was spent on: never write over it. */
-    enum pag_err err = pag_in_identity_get(a, &record, &in);
-    return err == PAG_OK ? pag_buf_put(key, in.key) : err;
+    struct pag_buf record = pag_in_scratch(a, at, RECORD_MAX);
+    *in = (struct pag_in_identity){ 0 };
+    return a->config_twin.has ? pag_in_identity_get(a, &record, in) : PAG_OK;
 }
 
-static enum pag_err keep_key(struct pag_inner *a, struct pag_span key)
+/* A claim that came with a signed command goes before the one of the settings. */
+static struct pag_span claim_of(const struct pag_inner *a, const struct pag_in_identity *in)
 {
-    struct pag_in_identity in = { .key = key, .floor_s = pag_in_floor(a), .token_s = a->token_s };
-    struct pag_buf record = pag_in_scratch(a, 0, PAG_IN_TAIL);
+    return in->claim.n > 0 ? in->claim : pag_span_str(a->set->claim);
+}
+
+/* The claim stays with the key: a cut asks again with both. */
+static enum pag_err keep_key(struct pag_inner *a, struct pag_span key, struct pag_span claim)
+{
+    struct pag_in_identity in = {
+        .key = key, .claim = claim, .floor_s = pag_in_floor(a), .token_s = a->token_s
+    };
+    struct pag_buf record = pag_in_scratch(a, RECORD_MAX, RECORD_MAX);
     return pag_in_identity_put(a, &in, &record);
 }
 
@@ -41,13 +47,21 @@ static enum pag_err make_key(struct pag_inner *a)
 {
     struct pag_buf key = pag_in_scratch(a, KEY_AT + 4, PAG_IN_KEY_MAX);
     struct pag_buf csr = pag_in_scratch(a, CSR_AT + 4, CSR_MAX - 4);
-    enum pag_err err = pending_key(a, &key);
+    struct pag_in_identity in;
+    /* A record that cannot be read may hold the key that the claim was spent on: never write over it. */
+    enum pag_err err = pending(a, 0, &in);
+    if (err == PAG_OK && claim_of(a, &in).n == 0) {
+        err = PAG_E_CONFIG;
+    }
+    if (err == PAG_OK) { /* of an enrolment that was cut or is to be done again; may be empty */
+        err = pag_buf_put(&key, in.key);
+    }
     bool old = key.n > 0;
     if (err == PAG_OK) {
         err = a->port->make_csr(a->port->ctx, a->id, &key, &csr);
     }
     if (err == PAG_OK && !old) {
-        err = keep_key(a, pag_buf_span(&key));
+        err = keep_key(a, pag_buf_span(&key), in.claim);
     }
     if (err == PAG_OK) {
         pag_put_u32le(a->scratch + KEY_AT, (uint32_t)key.n);
@@ -58,8 +72,10 @@ static enum pag_err make_key(struct pag_inner *a)
 
 static enum pag_err ask(struct pag_inner *a)
 {
+    struct pag_in_identity in;
+    enum pag_err err = pending(a, PAG_IN_REQUEST_MAX, &in); /* behind the request */
     struct pag_native_enroll m = {
-        .claim = pag_span_str(a->set->claim),
+        .claim = claim_of(a, &in),
         .csr = kept(a, CSR_AT),
         .mac = pag_span_str(a->set->mac),
         .chip = a->set->chip,
@@ -67,7 +83,7 @@ static enum pag_err ask(struct pag_inner *a)
         .version = pag_span_str(a->set->version),
     };
     struct pag_buf body = pag_in_scratch(a, PAG_IN_REQUEST_MAX / 2, PAG_IN_REQUEST_MAX / 2);
-    enum pag_err err = pag_native_enroll_put(&body, &m);
+    err = err == PAG_OK ? pag_native_enroll_put(&body, &m) : err;
     if (err != PAG_OK) {
         return err;
     }
@@ -120,7 +136,7 @@ static uint32_t wait_and_retry(struct pag_inner *a, enum pag_err err, const char
 
 static uint32_t begin(struct pag_inner *a)
 {
-    enum pag_err err = a->set->claim[0] == 0 ? PAG_E_CONFIG : make_key(a);
+    enum pag_err err = make_key(a);
     if (err != PAG_OK) {
         (void)wait_and_retry(a, err, "enrolment: no claim, or no key could be made and kept");
         a->entered = true;

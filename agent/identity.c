@@ -5,9 +5,11 @@
 
 /*
  * Record in the config area: CBOR map, docs/porting/flash.md. 1 id, 2 certificate, 3 key, 4 MQTT host, 5 MQTT
- * port, 6 clock floor, 7 server time of the last freshness token.
+ * port, 6 clock floor, 7 server time of the last freshness token, 8 counter of the last signed command, 9
+ * claim that came with one; the last two only when there is something.
  */
 enum { KEY_ID = 1, KEY_CERT, KEY_KEY, KEY_MQTT_HOST, KEY_MQTT_PORT, KEY_FLOOR, KEY_TOKEN, KEYS = KEY_TOKEN };
+enum { KEY_COUNTER = KEYS + 1, KEY_CLAIM, KEYS_MAX = 16 }; /* later agents may add what this one skips */
 enum { NAME_MAX = 255, CERT_MAX = 1400 };
 
 static enum pag_err get_member(struct pag_cbor_reader *r, uint64_t key, struct pag_in_identity *out)
@@ -33,6 +35,12 @@ static enum pag_err get_member(struct pag_cbor_reader *r, uint64_t key, struct p
         return pag_cbor_get_uint(r, UINT64_MAX, &out->floor_s);
     case KEY_TOKEN:
         return pag_cbor_get_uint(r, UINT64_MAX, &out->token_s);
+    case KEY_COUNTER:
+        err = pag_cbor_get_uint(r, UINT32_MAX, &v);
+        out->counter = (uint32_t)v;
+        return err;
+    case KEY_CLAIM:
+        return pag_cbor_get_text(r, 1, PAG_CLAIM_MAX, &out->claim);
     default:
         return pag_cbor_skip(r);
     }
@@ -47,7 +55,7 @@ enum pag_err pag_in_identity_get(const struct pag_inner *a, struct pag_buf *buf,
     struct pag_cbor_map m;
     uint64_t key = 0;
     if (err == PAG_OK) {
-        err = pag_cbor_map_begin(&r, KEYS, &m);
+        err = pag_cbor_map_begin(&r, KEYS_MAX, &m);
     }
     while (err == PAG_OK && pag_cbor_map_next(&m, &key)) {
         err = get_member(&r, key, out);
@@ -55,11 +63,24 @@ enum pag_err pag_in_identity_get(const struct pag_inner *a, struct pag_buf *buf,
     return err == PAG_OK ? m.err : err;
 }
 
+/* The counter outlives the identity: a command that was obeyed is never obeyed again. */
+static void put_commanded(struct pag_cbor_writer *w, uint32_t counter, struct pag_span claim)
+{
+    if (counter > 0) {
+        pag_cbor_put_uint(w, KEY_COUNTER);
+        pag_cbor_put_uint(w, counter);
+    }
+    if (claim.n > 0) {
+        pag_cbor_put_uint(w, KEY_CLAIM);
+        pag_cbor_put_text(w, claim);
+    }
+}
+
 enum pag_err pag_in_identity_put(struct pag_inner *a, const struct pag_in_identity *in, struct pag_buf *buf)
 {
     struct pag_cbor_writer w = pag_cbor_write(buf);
     buf->n = 0;
-    pag_cbor_put_map(&w, KEYS);
+    pag_cbor_put_map(&w, (size_t)KEYS + (a->counter > 0) + (in->claim.n > 0));
     pag_cbor_put_uint(&w, KEY_ID);
     pag_cbor_put_text(&w, in->id);
     pag_cbor_put_uint(&w, KEY_CERT);
@@ -74,6 +95,7 @@ enum pag_err pag_in_identity_put(struct pag_inner *a, const struct pag_in_identi
     pag_cbor_put_uint(&w, in->floor_s);
     pag_cbor_put_uint(&w, KEY_TOKEN);
     pag_cbor_put_uint(&w, in->token_s);
+    put_commanded(&w, a->counter, in->claim);
     uint8_t chunk[64];
     enum pag_err err = w.err;
     if (err == PAG_OK) {
@@ -105,6 +127,7 @@ enum pag_err pag_in_identity_load(struct pag_inner *a)
         a->floor_s = in.floor_s < pag_in_floor_max(a) ? in.floor_s : pag_in_floor_max(a);
         a->saved_floor_s = a->floor_s;
         a->token_s = in.token_s;
+        a->counter = in.counter;
         a->has_record = in.certificate.n > 0 && in.key.n > 0 && pag_device_id_ok(in.id);
     }
     a->own_certificate = a->set->certificate.n > 0 && a->set->key.n > 0;

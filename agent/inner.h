@@ -8,6 +8,7 @@
 #include "agent/port.h"
 #include "agent/slot.h"
 #include "agent/twin_store.h"
+#include "core/command.h"
 #include "core/journal.h"
 #include "core/native.h"
 #include "core/trust.h"
@@ -93,6 +94,14 @@ struct pag_in_result {
     uint8_t text[PAG_COMMAND_TEXT_MAX];
 };
 
+/* A signed command, until it can be judged: that takes scratch, and room for its answer. */
+struct pag_in_order {
+    uint16_t n; /* bytes of cose, 0 none */
+    uint8_t kind;
+    uint32_t id;
+    uint8_t cose[PAG_SIGNED_COMMAND_MAX];
+};
+
 struct __attribute__((may_alias)) pag_inner {
     const struct pag_port *port;
     const struct pag_settings *set;
@@ -109,6 +118,7 @@ struct __attribute__((may_alias)) pag_inner {
     bool reboot_wanted, want_nonce;
     bool checking_trust; /* in TRUST: the set is there, its signatures are being verified */
     bool claim_gone;     /* the server will not take this claim any more */
+    uint8_t undo;        /* enum pag_command_kind that was obeyed and is carried out once the answer is out */
     uint8_t slot;        /* running */
     uint8_t try_n, arm_phase, fails, revert_reason;
     uint8_t last_report;
@@ -136,6 +146,8 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t retry_after_s;
     uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
+    uint32_t counter; /* of the last signed command obeyed, as kept in flash; 0 none */
+    uint32_t undo_ms; /* when it was obeyed */
     uint64_t floor_s;       /* clock floor, Unix s */
     uint64_t token_s;       /* server time of the last token ever, 0 never */
     uint32_t token_valid_s; /* of the last one in this power-up, 0 none */
@@ -166,6 +178,7 @@ struct __attribute__((may_alias)) pag_inner {
     struct pag_in_report report;
     struct pag_in_target target;
     struct pag_in_result result;
+    struct pag_in_order order;
     struct pag_agent_figures fig;
     struct pag_httpc http;
     struct pag_mqttc mqtt;
@@ -235,6 +248,8 @@ struct pag_in_identity {
     struct pag_span id, certificate, key, mqtt_host;
     uint16_t mqtt_port;
     uint64_t floor_s, token_s;
+    uint32_t counter;      /* written from struct pag_inner */
+    struct pag_span claim; /* used instead of the settings' one; empty: none */
 };
 /* Reads the record into buf. */
 enum pag_err pag_in_identity_get(const struct pag_inner *a, struct pag_buf *buf, struct pag_in_identity *out);
@@ -292,6 +307,21 @@ enum pag_err pag_in_status_put(struct pag_inner *a, struct pag_buf *b);
 /* ---- command.c ---- */
 /* From MQTT or an offer; doubles are ignored. */
 void pag_in_command(struct pag_inner *a, const struct pag_native_command *c);
+/* Was there a command with this id lately? It is remembered either way. */
+bool pag_in_seen_before(struct pag_inner *a, uint32_t id);
+/* Keeps the answer until the server has it. text: literal, or NULL when text_n bytes are in the result. */
+void pag_in_answered(struct pag_inner *a, uint32_t id, enum pag_err code, const char *text);
+/* Clock or clock floor, whichever is later; 0 unknown. */
+uint64_t pag_in_now_s(const struct pag_inner *a);
+
+/* ---- order.c ---- */
+/* Takes a command of a kind that must be signed, or that came with a signature. */
+void pag_in_order_take(struct pag_inner *a, const struct pag_native_command *c);
+/*
+ * In IDLE, where scratch is free: judges an order that waits, or carries out one that was obeyed. True: that
+ * has been this step's work.
+ */
+bool pag_in_order_step(struct pag_inner *a);
 
 /* ---- trust.c ---- */
 /* Reads and parses the stored set; raw: at least PAG_TRUST_MAX. PAG_E_NOT_FOUND. */

@@ -74,6 +74,13 @@ FLAGS(watch_flags, { "interval", 0, "2s", "how often to look" },
       { "forever", 0, NULL, "go on when the update has ended" });
 FLAGS(ttl_flags, { "ttl", 0, "1h", "how long the command is worth doing" });
 FLAGS(revoke_flags, { "reason", 0, "TEXT", "why, for the record" });
+FLAGS(order_flags,
+      { "sign", 's', "KEY", "release key that signs (the only key here that the trust set allows)" },
+      { "ttl", 0, "1h", "the device obeys until then" }, PASSPHRASE_FLAGS);
+FLAGS(reenroll_flags,
+      { "sign", 's', "KEY", "release key that signs (the only key here that the trust set allows)" },
+      { "ttl", 0, "1h", "the device obeys until then, and a new code is good until then" },
+      { "code", 0, "CODE", "code to enrol with (a new one for this device)" }, PASSPHRASE_FLAGS);
 FLAGS(create_flags, { "chip", 0, "CHIP", "esp8266, esp32, esp32-c3 … or posix" },
       { "hardware", 0, "ID", "board that it runs on, repeatable" }, { "flash", 0, "BYTES", "flash size" },
       { "slot", 0, "BYTES", "room for one image" }, { "set", 0, "KEY=VALUE", "setting, repeatable" });
@@ -192,6 +199,18 @@ FLAGS(relay_flags, { "products", 0, "A,B", "products whose devices are pushed to
       { "cache", 0, "FOLDER", "where images are kept (~/.cache/pagurus/relay)" },
       { "wait", 0, "90s", "how long a device may take to come back" },
       { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not look" });
+FLAGS(tasmota_backup_flags, { "output", 'o', "PATH", "the file (HOST.dmp), with --all the folder (.)" },
+      { "all", 0, NULL, "every device of the server whose product speaks Tasmota" },
+      { "product", 'p', "NAME", "with --all: of this product" },
+      { "jobs", 0, "N", "with --all: devices at once (8)" },
+      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "port", 0, "N", "of the web page (80)" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
+FLAGS(tasmota_restore_flags,
+      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "port", 0, "N", "of the web page (80)" },
+      { "wait", 0, "60s", "how long to wait until it is back; 0s: not at all" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
 FLAGS(api_flags, { "field", 'F', "K=V", "member of the JSON body, repeatable; V may be @FILE" },
       { "input", 0, "FILE", "body as it is; - is stdin" },
       { "type", 0, "TYPE", "content type of --input (application/json)" });
@@ -253,6 +272,15 @@ static const struct pag_command table[] = {
     { "device reboot", "ID", "restart it",
       "pagurus device reboot pump-0107\npagurus device reboot pump-0107 --ttl 10m", ttl_flags, "device", 1, 1,
       false, false, false, pag_cmd_device_reboot },
+    { "device reset", "ID", "have it forget its application's settings: signed",
+      "pagurus device reset pump-0107 --sign release\npagurus device reset pump-0107 --yes --confirm pump-0107",
+      order_flags, "device", 1, 1, false, false, false, pag_cmd_device_reset },
+    { "device wipe", "ID", "have it forget its data, key and certificate: signed",
+      "pagurus device wipe pump-0107 --sign release\npagurus device wipe pump-0107 --yes --confirm pump-0107",
+      order_flags, "device", 1, 1, false, false, false, pag_cmd_device_wipe },
+    { "device re-enroll", "ID", "have it make a new key and enrol again: signed",
+      "pagurus device re-enroll pump-0107 --sign release\npagurus device re-enroll pump-0107 --code XXXX-XXXX",
+      reenroll_flags, "device", 1, 1, false, false, false, pag_cmd_device_reenroll },
     { "device identify", "ID", "make it blink",
       "pagurus device identify pump-0107\npagurus device identify pump-0107 --ttl 1m", ttl_flags, "device", 1,
       1, false, false, false, pag_cmd_device_identify },
@@ -465,6 +493,14 @@ static const struct pag_command table[] = {
       "pagurus push 192.168.1.40 firmware.bin\npagurus push lamp.local firmware.bin --protocol esphome "
       "--password-file ota.txt\npagurus push 192.168.1.41 filesystem=littlefs.bin --protocol espota",
       lan_flags, "file", 2, 2, false, false, false, pag_cmd_push },
+    { "tasmota backup", "[HOST]", "save the configuration of a Tasmota in this network",
+      "pagurus tasmota backup 192.168.1.40 -o kitchen.dmp\npagurus tasmota backup --all -o backups "
+      "--password-file web.txt",
+      tasmota_backup_flags, NULL, 0, 1, false, false, false, pag_cmd_tasmota_backup },
+    { "tasmota restore", "HOST FILE", "give a Tasmota its configuration back",
+      "pagurus tasmota restore 192.168.1.40 kitchen.dmp\npagurus tasmota restore 192.168.1.40 kitchen.dmp "
+      "--yes --wait 2m",
+      tasmota_restore_flags, "file", 2, 2, false, false, false, pag_cmd_tasmota_restore },
     { "relay", NULL, "push a server's releases to devices in this network that never ask",
       "pagurus relay --products lamp,meter --devices devices.ini\npagurus relay --products lamp --once\n"
       "pagurus relay --find",

@@ -2,6 +2,7 @@
 
 #include "core/bytes.h"
 #include "core/cbor.h"
+#include "core/command.h"
 #include "core/manifest.h"
 #include "core/mem.h"
 #include "core/trust.h"
@@ -68,10 +69,11 @@ static const struct field check_fields[] = {
     FIELD(14, FIELD_BYTES, 0, pag_native_check, last_failed, PAG_SHA256_BYTES, PAG_SHA256_BYTES),
 };
 static const struct field command_fields[] = {
-    FIELD(1, FIELD_U8, NEEDED, pag_native_command, kind, PAG_COMMAND_CHECK, PAG_COMMAND_APP),
+    FIELD(1, FIELD_U8, NEEDED, pag_native_command, kind, PAG_COMMAND_CHECK, PAG_COMMAND_REENROLL),
     FIELD(2, FIELD_U32, NEEDED, pag_native_command, id, 0, ACTION_MAX),
     FIELD(3, FIELD_U64, NEEDED, pag_native_command, expires_at, 0, 0),
     FIELD(4, FIELD_BYTES, 0, pag_native_command, arg, 1, ARG_MAX),
+    FIELD(5, FIELD_BYTES, 0, pag_native_command, order, 1, PAG_SIGNED_COMMAND_MAX),
 };
 static const struct field result_fields[] = {
     FIELD(1, FIELD_U32, NEEDED, pag_native_result, id, 1, ACTION_MAX),
@@ -99,7 +101,7 @@ static const struct field report_fields[] = {
     FIELD(10, FIELD_RESULT, 0, pag_native_report, result, 0, 0),
 };
 static const struct field enroll_fields[] = {
-    FIELD(1, FIELD_TEXT, NEEDED, pag_native_enroll, claim, 1, 64),
+    FIELD(1, FIELD_TEXT, 0, pag_native_enroll, claim, 1, 64),
     FIELD(2, FIELD_BYTES, NEEDED, pag_native_enroll, csr, 1, CSR_MAX),
     FIELD(3, FIELD_TEXT, NEEDED, pag_native_enroll, mac, 12, 12),
     FIELD(4, FIELD_U8, NEEDED, pag_native_enroll, chip, 0, UINT8_MAX),

@@ -29,6 +29,8 @@ enum pag_report_state {
 };
 const char *pag_report_state_word(enum pag_report_state s); /* "confirmed" … */
 
+enum { PAG_CAP_SIGNED_COMMANDS = 8 }; /* bit of a check's capabilities: knows core/command.h */
+
 struct pag_native_check {           /* key */
     struct pag_span running_digest; /* 1: 32 bytes, SHA-256 of the running image */
     struct pag_span version;        /* 2: text, for display */
@@ -43,7 +45,7 @@ struct pag_native_check {           /* key */
     uint32_t boot_count;            /* 11: for clone detection */
     bool has_nonce;                 /* 12: asks for a freshness token */
     struct pag_span nonce;
-    uint32_t capabilities;       /* 13: bit 0 Range, 1 gzip, 2 delta */
+    uint32_t capabilities;       /* 13: bit 0 Range, 1 gzip, 2 delta, 3 signed commands */
     struct pag_span last_failed; /* 14: 32 bytes, digest of the blacklisted image, or empty */
 };
 enum pag_err pag_native_check_put(struct pag_buf *out, const struct pag_native_check *m);
@@ -56,12 +58,17 @@ enum pag_command_kind {
     PAG_COMMAND_CONFIG = 4,   /* arg: text of key=value lines for the application */
     PAG_COMMAND_CANCEL = 5,   /* give up the open action; arg: action id in decimal */
     PAG_COMMAND_APP = 6,      /* handed to the application */
+    /* Taken in signed form only (core/command.h): they take something away that a check does not bring back */
+    PAG_COMMAND_RESET = 7,    /* the application forgets its settings; restart */
+    PAG_COMMAND_WIPE = 8,     /* the application forgets its data, the agent its key and certificate; restart */
+    PAG_COMMAND_REENROLL = 9, /* the agent gives its key and certificate up and enrols anew; arg: claim */
 };
 struct pag_native_command { /* also the payload of MQTT pg/v1/d/<id>/cmd */
     uint8_t kind;           /* 1 */
     uint32_t id;            /* 2: positive 31 bits; 0 for a bare "check now" that wants no result */
     uint64_t expires_at;    /* 3: Unix s, 0 = never */
     struct pag_span arg;    /* 4: bytes, may be absent */
+    struct pag_span order;  /* 5: signed command (COSE_Sign1, core/command.h); it decides, not 1, 3 and 4 */
 };
 enum pag_err pag_native_command_put(struct pag_buf *out, const struct pag_native_command *m);
 enum pag_err pag_native_command_get(struct pag_span in, struct pag_native_command *m);
@@ -105,7 +112,8 @@ enum pag_err pag_native_report_put(struct pag_buf *out, const struct pag_native_
 enum pag_err pag_native_report_get(struct pag_span in, struct pag_native_report *m);
 
 struct pag_native_enroll {
-    struct pag_span claim;    /* 1: text, as printed, dashes and case ignored by the server */
+    /* 1: text, as printed, dashes and case ignored by the server; empty: renewal over the certificate shown */
+    struct pag_span claim;
     struct pag_span csr;      /* 2: PKCS#10 DER, at most 1024 */
     struct pag_span mac;      /* 3: text, 12 hex digits */
     uint8_t chip;             /* 4 */

@@ -24,7 +24,7 @@ struct pag_port; /* agent/port.h: what the board supplies */
 enum {
     PAG_AGENT_SCRATCH_BYTES = 4864, /* one sector, or trust sets being compared; aligned to 8 */
     /* pointers count; tests/unit/test_agent_sizes.c prints what is in it */
-    PAG_AGENT_BYTES = sizeof(void *) == 8 ? 3592 : 3472,
+    PAG_AGENT_BYTES = sizeof(void *) == 8 ? 3848 : 3736,
     PAG_HOST_MAX = 63,          /* bytes of a host name or address */
     PAG_CLAIM_MAX = 64,         /* bytes of a claim code */
     PAG_TOPIC_REST_MAX = 64,    /* bytes of an application's topic */
@@ -128,7 +128,8 @@ struct pag_agent_hooks {
     void (*loop)(void *ctx, struct pag_agent *agent);  /* in every step; may publish */
     /* During a trial, after the server was reached, until it decides. NULL counts as PAG_HEALTH_PASS. */
     enum pag_health (*self_test)(void *ctx);
-    /* identify, config and app commands. text: for the answer, at most its cap. PAG_OK or why not. */
+    /* identify, config and app commands; reset and wipe, whose signature has been verified: the device restarts
+     * when it has answered. text: for the answer, at most its cap. PAG_OK or why not. */
     enum pag_err (*on_command)(void *ctx, const struct pag_agent_command *command, struct pag_buf *text);
     /* A message on a topic of pag_agent_subscribe. */
     void (*on_message)(void *ctx, struct pag_span topic, struct pag_span payload);

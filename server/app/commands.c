@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "core/command.h"
 #include "server/app/devices.h"
 #include "server/app/op.h"
 #include "server/store/rows_dialect.h"
@@ -75,6 +76,69 @@ static enum pag_err check_dialect(struct pag_op *op, struct pag_db *db, const st
     return c->arg.n == 0 ? PAG_OK : pag_refuse_field(op->call, "/arg", "this device's commands have none");
 }
 
+/* Verifies with the device's eyes, so that what it would refuse is refused where a person reads why. */
+static enum pag_err verify(struct pag_op *op, struct pag_db *db, const struct pag_device *d,
+                           struct pag_signed_command *order, struct pag_fail *why)
+{
+    const struct pag_command_in *in = op->in;
+    struct pag_trust_record row;
+    uint8_t product[PAG_PRODUCT_ID_BYTES];
+    uint32_t last = 0;
+    struct pag_trust_set *set = pag_arena_alloc(op->call->arena, sizeof *set);
+    enum pag_err err = set != NULL ? pag_trust_row(db, op->call->arena, d->product, 0, &row) : PAG_E_NO_MEMORY;
+    if (err == PAG_E_NOT_FOUND) {
+        return pag_fail_set(why, PAG_E_SIGNATURE, "the product has no trust set yet", 0);
+    }
+    err = err == PAG_OK ? pag_trust_parse(row.cose, set, why) : err;
+    err = err == PAG_OK ? pag_command_counter(db, d->id, &last) : err;
+    err = err == PAG_OK ? pag_parse_hex(pag_span_str(d->product), product, sizeof product) : err;
+    if (err != PAG_OK) {
+        return err;
+    }
+    const struct pag_signed_command_target target = {
+        .product = product,
+        .device = pag_span_str(d->id),
+        .counter = last,
+        .now_unix_s = (uint64_t)pag_app_now_ms(op->call->thread->app) / 1000,
+    };
+    uint32_t epoch = d->facts.epoch.source != PAG_ABSENT ? d->facts.epoch.value : 0;
+    err = pag_signed_command_verify(op->call->thread->app->config.crypto, in->order, set, epoch, order, why);
+    return err == PAG_OK ? pag_signed_command_admit(order, &target, why) : err;
+}
+
+static enum pag_err check_signed(struct pag_op *op, struct pag_db *db, const struct pag_device *d)
+{
+    const struct pag_command_in *in = op->in;
+    struct pag_command *c = op->out;
+    struct pag_signed_command order;
+    struct pag_fail why = { 0 };
+    const struct pag_fact_u32 *can = &d->facts.capabilities;
+    if (d->protocol != PAG_PROTOCOL_NATIVE) {
+        return pag_refuse_field(op->call, "/kind", "this device checks no signatures; it believes its channel");
+    }
+    if (can->source != PAG_ABSENT && (can->value & PAG_CAP_SIGNED_COMMANDS) == 0) {
+        return pag_refuse_field(op->call, "/kind", "this device's agent does not know signed commands");
+    }
+    enum pag_err err = verify(op, db, d, &order, &why);
+    if (err == PAG_OK && order.kind != (uint8_t)c->kind) {
+        err = pag_fail_set(&why, PAG_E_CONFLICT, "command: another kind was signed", order.kind);
+    }
+    if (err == PAG_E_NO_MEMORY || (err != PAG_OK && why.what == NULL)) {
+        return err;
+    }
+    if (err != PAG_OK) {
+        return pag_refuse_field(op->call, "/signed", why.what);
+    }
+    int64_t now = pag_app_now_ms(op->call->thread->app);
+    if (order.expires_at > (uint64_t)now / 1000 + TTL_MAX_S) {
+        return pag_refuse_field(op->call, "/signed", "command: ends later than in 30 days");
+    }
+    c->order = in->order;
+    c->counter = order.counter;
+    c->expires_ms = (int64_t)order.expires_at * 1000;
+    return PAG_OK;
+}
+
 static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
 {
     const struct pag_command_in *in = op->in;
@@ -88,7 +152,9 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     if (d.revoked_ms != 0) {
         return pag_refuse(op->call, PAG_E_CONFLICT, "conflict", "The device is revoked.");
     }
+    bool is_signed = pag_command_kind_signed(c->kind);
     err = check_dialect(op, db, &d);
+    err = err == PAG_OK && is_signed ? check_signed(op, db, &d) : err;
     if (err != PAG_OK) {
         return err;
     }
@@ -104,7 +170,7 @@ static enum pag_err queue(struct pag_store_tx *tx, struct pag_op *op)
     memcpy(c->device, d.id, sizeof c->device);
     memcpy(c->product, d.product, sizeof c->product);
     c->created_ms = pag_store_tx_now(tx);
-    c->expires_ms = c->created_ms + (int64_t)in->ttl_s * 1000;
+    c->expires_ms = is_signed ? c->expires_ms : c->created_ms + (int64_t)in->ttl_s * 1000;
     d.commands_queued++;
     err = pag_command_add(db, c);
     err = err == PAG_OK ? pag_device_update(db, &d) : err;
@@ -118,9 +184,16 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
     enum pag_err err = PAG_OK;
     if (kind == 0) {
         err = pag_refuse_field(call, "/kind",
-                               "check, reboot, identify, config, app, firmware, flash, ca, cert or key");
+                               "check, reboot, identify, config, app, reset, wipe, re-enroll, firmware, flash, ca, cert "
+                               "or key");
     } else if (in->arg.n > 0 && pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
         err = pag_refuse_field(call, "/arg", "missing, too long, or not for this kind");
+    }
+    if (err == PAG_OK && pag_command_kind_signed(kind) != (in->order.n > 0)) {
+        err = pag_refuse_field(call, "/signed",
+                               in->order.n > 0 ? "this kind is not signed"
+                                               : "this kind takes something away from the device: it must be "
+                                                 "signed (pagurus device reset, wipe and re-enroll do it)");
     }
     if (in->ttl_s < 1 || in->ttl_s > TTL_MAX_S) {
         err = pag_refuse_field(call, "/ttl_s", "1 to 2592000");
@@ -138,6 +211,11 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
         PAG_COUNT(call->thread->app, commands);
         pag_op_submit(op, queue);
     }
+}
+
+enum pag_err pag_app_command_counter(struct pag_call *call, const char *device, uint32_t *counter)
+{
+    return pag_command_counter(call->thread->db, device, counter);
 }
 
 enum pag_err pag_app_commands(struct pag_call *call, const struct pag_command_query *q,

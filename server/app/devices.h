@@ -77,7 +77,8 @@ struct pag_command_in {
     const char *device;
     const char *kind; /* word of docs/spec/rest.md */
     struct pag_span arg;
-    uint32_t ttl_s;
+    uint32_t ttl_s;        /* of those without a signature; in a signed one stands its end */
+    struct pag_span order; /* signed command (core/command.h), or empty */
 };
 void pag_app_command(struct pag_call *call, const struct pag_command_in *in, struct pag_command *out);
 struct pag_command_query {
@@ -85,6 +86,8 @@ struct pag_command_query {
     uint32_t after; /* id that the last page ended with, 0: from the newest */
     uint32_t limit; /* 1 .. 1000 */
 };
+/* The counter that the next signed command of a device must be above. */
+enum pag_err pag_app_command_counter(struct pag_call *call, const char *device, uint32_t *counter);
 /* Newest first. */
 enum pag_err pag_app_commands(struct pag_call *call, const struct pag_command_query *q,
                               struct pag_command **list, size_t *n, uint64_t *total);

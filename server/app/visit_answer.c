@@ -75,6 +75,20 @@ static enum pag_err fill_token(struct pag_visit *v)
     return err;
 }
 
+/* An agent that does not know signed commands would refuse the whole offer: they are left out. */
+static uint8_t understood(const struct pag_device *d, struct pag_command *list, size_t n)
+{
+    const struct pag_fact_u32 *can = &d->facts.capabilities;
+    bool knows = can->source != PAG_ABSENT && (can->value & PAG_CAP_SIGNED_COMMANDS) != 0;
+    uint8_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (knows || list[i].order.n == 0) {
+            list[kept++] = list[i];
+        }
+    }
+    return kept;
+}
+
 enum pag_err pag_visit_answer(struct pag_visit *v, const char *why)
 {
     struct pag_check_reply *out = v->out;
@@ -103,7 +117,7 @@ enum pag_err pag_visit_answer(struct pag_visit *v, const char *why)
         size_t n = PAG_NATIVE_COMMANDS_MAX;
         err = pag_command_waiting(v->call->thread->db, v->call->arena, v->device.id, v->now_ms, out->command,
                                   &n);
-        out->command_n = (uint8_t)n;
+        out->command_n = understood(&v->device, out->command, n);
     }
     return err;
 }

@@ -21,6 +21,10 @@ static const struct {
     { "config", PAG_COMMAND_CONFIG, 1, PAG_COMMAND_ARG_MAX, true },
     { "cancel", PAG_COMMAND_CANCEL, 1, 10, false },
     { "app", PAG_COMMAND_APP, 0, PAG_COMMAND_ARG_MAX, true },
+    /* signed ones: an argument is part of what is signed */
+    { "reset", PAG_COMMAND_RESET, 0, 0, true },
+    { "wipe", PAG_COMMAND_WIPE, 0, 0, true },
+    { "re-enroll", PAG_COMMAND_REENROLL, 0, 0, true },
     /* of secureESP8266 alone */
     { "firmware", (enum pag_command_kind)PAG_WORD_FIRMWARE, 0, 0, true },
     { "flash", (enum pag_command_kind)PAG_WORD_FLASH, 0, 0, true },

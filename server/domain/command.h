@@ -42,6 +42,8 @@ struct pag_command {
     uint32_t tries; /* times handed over */
     char result[PAG_COMMAND_RESULT_MAX + 1];
     char actor[PAG_ACTOR_MAX + 1];
+    struct pag_span order; /* signed bytes (core/command.h), handed over unchanged; empty: none */
+    uint32_t counter;      /* in them, 0: none */
 };
 
 /*

@@ -15,6 +15,7 @@ extern const struct pag_span pag_asset__0008_relay_sql;
 extern const struct pag_span pag_asset__0009_broker_sql;
 extern const struct pag_span pag_asset__0010_enrollment_sql;
 extern const struct pag_span pag_asset__0011_clone_sql;
+extern const struct pag_span pag_asset__0012_command_sql;
 
 uint32_t pag_migrate_newest(void);
 /* 0: an empty database. */

@@ -145,6 +145,8 @@ enum pag_err pag_command_total(struct pag_db *db, const char *device, uint64_t *
 /* *n: room in list, then how many were put there. */
 enum pag_err pag_command_waiting(struct pag_db *db, struct pag_arena *arena, const char *device,
                                  int64_t now_ms, struct pag_command *list, size_t *n);
+/* Highest counter of the device's signed commands, 0 none. */
+enum pag_err pag_command_counter(struct pag_db *db, const char *device, uint32_t *counter);
 enum pag_err pag_command_count_queued(struct pag_db *db, const char *device, uint32_t *n);
 
 /* ---- what devices say ---- */

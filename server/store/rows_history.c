@@ -187,7 +187,7 @@ enum pag_err pag_device_image_forgive(struct pag_db *db, const char *device,
 
 #define COMMAND_COLUMNS                                                                                      \
     "id, device_id, product_id, kind, arg, state, created_ms, expires_ms, sent_ms, done_ms, code, result, "  \
-    "actor, tries"
+    "actor, tries, signed_bytes, counter"
 
 static void command_read(struct pag_q *q, struct pag_arena *arena, struct pag_command *c)
 {
@@ -206,12 +206,14 @@ static void command_read(struct pag_q *q, struct pag_arena *arena, struct pag_co
     pag_q_get_text(q, c->result, sizeof c->result);
     pag_q_get_text(q, c->actor, sizeof c->actor);
     c->tries = (uint32_t)pag_q_get_int(q);
+    c->order = pag_q_get_span(q, arena);
+    c->counter = (uint32_t)pag_q_get_int(q);
 }
 
 enum pag_err pag_command_insert(struct pag_db *db, const struct pag_command *c)
 {
     struct pag_q q = pag_q_of(db, "INSERT INTO command (" COMMAND_COLUMNS
-                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     pag_q_int(&q, c->id);
     pag_q_text(&q, c->device);
     pag_q_text(&q, c->product);
@@ -226,6 +228,8 @@ enum pag_err pag_command_insert(struct pag_db *db, const struct pag_command *c)
     pag_q_text(&q, c->result);
     pag_q_text(&q, c->actor);
     pag_q_int(&q, c->tries);
+    pag_q_span(&q, c->order);
+    pag_q_int(&q, c->counter);
     return pag_q_run(&q, NULL);
 }
 
@@ -284,6 +288,14 @@ enum pag_err pag_command_total(struct pag_db *db, const char *device, uint64_t *
     struct pag_q q = pag_q_of(db, "SELECT COUNT(*) FROM command WHERE device_id = ?");
     pag_q_text(&q, device);
     *total = pag_q_row(&q) ? (uint64_t)pag_q_get_int(&q) : 0;
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_command_counter(struct pag_db *db, const char *device, uint32_t *counter)
+{
+    struct pag_q q = pag_q_of(db, "SELECT COALESCE(MAX(counter), 0) FROM command WHERE device_id = ?");
+    pag_q_text(&q, device);
+    *counter = pag_q_row(&q) ? (uint32_t)pag_q_get_int(&q) : 0;
     return pag_q_end(&q);
 }
 

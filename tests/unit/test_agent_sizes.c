@@ -24,6 +24,7 @@ static void the_sizes_are_printed_and_what_is_promised_is_not_padded(void **stat
         { "struct pag_httpc", sizeof(struct pag_httpc) },
         { "struct pag_journal", sizeof(struct pag_journal) },
         { "struct pag_in_result", sizeof(struct pag_in_result) },
+        { "struct pag_in_order", sizeof(struct pag_in_order) },
         { "struct pag_slot", sizeof(struct pag_slot) },
     };
     static const struct row beside[] = {
@@ -47,7 +48,7 @@ static void the_sizes_are_printed_and_what_is_promised_is_not_padded(void **stat
     assert_true(sum < sizeof(struct pag_inner));
     assert_true(sizeof(struct pag_agent) - sizeof(struct pag_inner) < 32);
     /* 32 bits are smaller than 64: the figures of the document hold here with room for pointers */
-    assert_true(sizeof(struct pag_agent) <= 3472 + (sizeof(void *) - 4) * 30);
+    assert_true(sizeof(struct pag_agent) <= 3760 + (sizeof(void *) - 4) * 30);
     assert_true(PAG_AGENT_SCRATCH_BYTES <= 4864);
 }
 

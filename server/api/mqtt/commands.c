@@ -143,6 +143,7 @@ static bool push_one(struct pag_mqtt_head *head, const struct pag_command *c)
         .id = c->id,
         .expires_at = c->expires_ms > 0 ? (uint64_t)c->expires_ms / 1000 : 0,
         .arg = c->arg,
+        .order = c->order,
     };
     if (pag_native_command_put(&buf, &m) != PAG_OK) {
         return false;
@@ -160,11 +161,11 @@ static bool push_one(struct pag_mqtt_head *head, const struct pag_command *c)
 static void push_due(struct pag_mqtt_head *head, struct pag_call *call, const char *device)
 {
     struct pag_device_row *row = pag_arena_alloc(call->arena, sizeof *row);
-    struct pag_command list[COMMANDS_AT_ONCE];
+    struct pag_command *list = pag_arena_alloc(call->arena, COMMANDS_AT_ONCE * sizeof *list);
     struct pag_product product;
     enum pag_dialect dialect = PAG_DIALECT_NONE;
     size_t n = COMMANDS_AT_ONCE;
-    if (row == NULL || pag_app_device(call, device, row) != PAG_OK || !row->device.online ||
+    if (row == NULL || list == NULL || pag_app_device(call, device, row) != PAG_OK || !row->device.online ||
         pag_app_product(call, row->device.product, &product) != PAG_OK ||
         pag_app_dialect_of(call, product.id, &dialect) != PAG_OK) {
         return;

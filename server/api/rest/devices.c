@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "core/base64.h"
 #include "core/bytes.h"
+#include "core/command.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
 
@@ -99,6 +101,10 @@ static void show(struct pag_rest *r)
     int64_t clone_ms = 0;
     if (pag_app_clone_at(&r->call, id, &clone_ms) == PAG_OK) {
         (void)json_object_set_new(o, "clone_suspected_at", pag_json_time((uint64_t)clone_ms));
+    }
+    uint32_t counter = 0;
+    if (pag_app_command_counter(&r->call, row->device.id, &counter) == PAG_OK) {
+        (void)json_object_set_new(o, "command_counter", json_integer(counter));
     }
     pag_rest_said(r, id, o);
     pag_rest_json(r, 200, o);
@@ -279,15 +285,40 @@ static void finish_command(struct pag_rest *r)
     pag_rest_json(r, 201, pag_render_command(r->out, pag_rest_now_ms(r)));
 }
 
+enum { SIGNED_TEXT_MAX = (PAG_SIGNED_COMMAND_MAX + 2) / 3 * 4 };
+
+/* Base64 of a signed command; none: empty. False: the request is answered. */
+static bool signed_bytes(struct pag_rest *r, struct pag_span text, struct pag_span *out)
+{
+    uint8_t *room = pag_rest_alloc(r, PAG_SIGNED_COMMAND_MAX);
+    struct pag_buf b = { room, 0, PAG_SIGNED_COMMAND_MAX };
+    *out = (struct pag_span){ NULL, 0 };
+    if (room == NULL) {
+        return false;
+    }
+    if (text.n > 0 && pag_base64_decode(text, &b) != PAG_OK) {
+        struct pag_problem problem = { .code = PAG_PROBLEM_INVALID_FIELD };
+        pag_problem_add(&problem, "/signed", "invalid-field", "must be base64 of at most 256 bytes");
+        json_decref(r->body);
+        r->body = NULL;
+        pag_problem_reply(r->req, &problem);
+        return false;
+    }
+    *out = pag_buf_span(&b);
+    return true;
+}
+
 static void command_post(struct pag_rest *r)
 {
     json_t *kind = NULL;
     json_t *arg = NULL;
     json_t *ttl = NULL;
+    json_t *order = NULL;
     const struct pag_json_field fields[] = {
         { .name = "kind", .type = PAG_JSON_TEXT, .required = true, .min = 1, .max = 16, .out = &kind },
         { .name = "arg", .type = PAG_JSON_TEXT, .nullable = true, .max = PAG_COMMAND_ARG_MAX, .out = &arg },
         { .name = "ttl_s", .type = PAG_JSON_UINT, .min = 1, .max = 2592000, .out = &ttl },
+        { .name = "signed", .type = PAG_JSON_TEXT, .nullable = true, .max = SIGNED_TEXT_MAX, .out = &order },
     };
     const char *id = pag_rest_param(r, 0);
     if (id == NULL || !pag_rest_fields(r, fields, sizeof fields / sizeof fields[0])) {
@@ -302,6 +333,9 @@ static void command_post(struct pag_rest *r)
     in->kind = pag_rest_text(r, kind);
     in->arg = pag_arena_copy(r->req->arena, pag_field_text(arg));
     in->ttl_s = (uint32_t)pag_field_uint(ttl, 3600);
+    if (!signed_bytes(r, pag_field_text(order), &in->order)) {
+        return;
+    }
     pag_rest_finish_with(r, out, finish_command);
     pag_app_command(&r->call, in, out);
 }
