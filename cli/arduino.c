@@ -14,17 +14,28 @@ enum { NAMES_MAX = 20 };
 
 /* ---- behind the image ---- */
 
+static bool is_signed(const struct pag_firmware *f)
+{
+    struct pag_span head;
+    struct pag_span signature;
+    bool packed_signed = f->packed.n == 0 && f->plain.p != f->bytes.p;
+    return f->image.trailer_bytes > 0 || packed_signed ||
+           (f->filesystem && pag_image_trailer_split(f->bytes, &head, &signature));
+}
+
+bool pag_arduino_has(struct pag_cli *cli, const struct pag_firmware *f)
+{
+    return pag_opt(cli, "arduino-key") != NULL || pag_opt(cli, "detach") != NULL ||
+           pag_opt(cli, "signature") != NULL || is_signed(f);
+}
+
 static int sign_one(struct pag_cli *cli, struct pag_key *key, struct pag_firmware *f)
 {
     struct pag_span payload = f->packed.n > 0 ? f->packed : f->bytes;
-    struct pag_span head;
-    struct pag_span signature;
     enum pag_signature_form form =
         pag_opt_on(cli, "arduino-legacy") ? PAG_SIGNATURE_LEGACY : PAG_SIGNATURE_STANDARD;
     uint8_t digest[PAG_SHA256_BYTES];
-    bool packed_signed = f->packed.n == 0 && f->plain.p != f->bytes.p;
-    if (f->image.trailer_bytes > 0 || packed_signed ||
-        (f->filesystem && pag_image_trailer_split(f->bytes, &head, &signature))) {
+    if (is_signed(f)) {
         return pag_cli_fail(cli, PAG_EXIT_USAGE, "push it without --arduino-key, or take the unsigned file",
                             "%s is signed already", f->file);
     }

@@ -6,6 +6,9 @@
 
 /* Signatures that devices with a compiled-in key check: docs/spec/legacy-signatures.md. */
 
+/* Whether f has such a signature behind it, or the command line gives it one. */
+bool pag_arduino_has(struct pag_cli *cli, const struct pag_firmware *f);
+
 /* Puts signature and length behind the image, as --arduino-key and --arduino-legacy say: behind the packed
  * bytes when the file was gzip. PAG_EXIT_USAGE when there is one already. Nothing without --arduino-key. */
 int pag_arduino_sign(struct pag_cli *cli, struct pag_firmware *f, size_t n);

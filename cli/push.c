@@ -236,8 +236,9 @@ static int choose_signer(struct pag_cli *cli, struct push *p)
     }
     if (name != NULL && strcmp(name, "first") == 0) {
         rc = sign_first(cli, p, has_trust);
-    } else if (!has_trust && name == NULL && pag_opt_on(cli, "arduino-key")) {
-        p->arduino_only = true; /* devices of the old world alone: their signature is behind the image */
+    } else if (!has_trust && name == NULL && pag_arduino_has(cli, &p->file[0])) {
+        p->arduino_only =
+            true; /* devices of the old world alone: their signature is behind the image or beside it */
         return PAG_EXIT_OK;
     } else if (!has_trust) {
         const char *product = pag_out_text(p->product, "name");

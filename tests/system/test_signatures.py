@@ -337,6 +337,22 @@ def test_keys_signatures_and_warnings_by_command_line(owner, tmp_path):
                                    "--version", "1.0.0", *cli.secret, want=2).stderr
 
 
+def test_what_is_signed_already_needs_no_trust_set(owner, keys, tmp_path):
+    cli = Cli(owner.server, tmp_path)
+    keys[0].register(owner.server, owner.name)
+    behind, beside = tmp_path / "behind.bin", tmp_path / "beside.bin"
+    behind.write_bytes(keys[0].signed(esp8266.arduino(owner.name, "1.0.0")))
+    beside.write_bytes(esp8266.arduino(owner.name, "1.1.0"))
+    (tmp_path / "beside.sig").write_bytes(keys[0].detached(beside.read_bytes()))
+    cli("release", "push", str(behind), "--product", owner.name)
+    cli("release", "push", str(beside), "--product", owner.name, "--signature", str(tmp_path / "beside.sig"))
+    releases = {r["version"]: r for r in owner.server.rest("GET", f"/releases?product={owner.name}")["items"]}
+    assert {v: r["state"] for v, r in releases.items()} == {"1.0.0": "published", "1.1.0": "published"}
+    assert releases["1.0.0"]["images"][0]["signed_by"] == keys[0].id and releases["1.1.0"]["images"][0]["signatures"] == 1
+    refused = cli("release", "push", str(beside), "--product", owner.name, "--version", "1.1.0", want=4)
+    assert "no trust set" in refused.stderr
+
+
 # ---- other ways and forms ----
 
 def test_the_signature_lies_beside_a_named_file(owner, keys):
