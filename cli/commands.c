@@ -199,6 +199,18 @@ FLAGS(relay_flags, { "products", 0, "A,B", "products whose devices are pushed to
       { "cache", 0, "FOLDER", "where images are kept (~/.cache/pagurus/relay)" },
       { "wait", 0, "90s", "how long a device may take to come back" },
       { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not look" });
+FLAGS(tasmota_backup_flags, { "output", 'o', "PATH", "the file (HOST.dmp), with --all the folder (.)" },
+      { "all", 0, NULL, "every device of the server whose product speaks Tasmota" },
+      { "product", 'p', "NAME", "with --all: of this product" },
+      { "jobs", 0, "N", "with --all: devices at once (8)" },
+      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "port", 0, "N", "of the web page (80)" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
+FLAGS(tasmota_restore_flags,
+      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "port", 0, "N", "of the web page (80)" },
+      { "wait", 0, "60s", "how long to wait until it is back; 0s: not at all" },
+      { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
 FLAGS(api_flags, { "field", 'F', "K=V", "member of the JSON body, repeatable; V may be @FILE" },
       { "input", 0, "FILE", "body as it is; - is stdin" },
       { "type", 0, "TYPE", "content type of --input (application/json)" });
@@ -481,6 +493,14 @@ static const struct pag_command table[] = {
       "pagurus push 192.168.1.40 firmware.bin\npagurus push lamp.local firmware.bin --protocol esphome "
       "--password-file ota.txt\npagurus push 192.168.1.41 filesystem=littlefs.bin --protocol espota",
       lan_flags, "file", 2, 2, false, false, false, pag_cmd_push },
+    { "tasmota backup", "[HOST]", "save the configuration of a Tasmota in this network",
+      "pagurus tasmota backup 192.168.1.40 -o kitchen.dmp\npagurus tasmota backup --all -o backups "
+      "--password-file web.txt",
+      tasmota_backup_flags, NULL, 0, 1, false, false, false, pag_cmd_tasmota_backup },
+    { "tasmota restore", "HOST FILE", "give a Tasmota its configuration back",
+      "pagurus tasmota restore 192.168.1.40 kitchen.dmp\npagurus tasmota restore 192.168.1.40 kitchen.dmp "
+      "--yes --wait 2m",
+      tasmota_restore_flags, "file", 2, 2, false, false, false, pag_cmd_tasmota_restore },
     { "relay", NULL, "push a server's releases to devices in this network that never ask",
       "pagurus relay --products lamp,meter --devices devices.ini\npagurus relay --products lamp --once\n"
       "pagurus relay --find",

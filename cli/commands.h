@@ -95,6 +95,8 @@ int pag_cmd_fs_image(struct pag_cli *cli);
 int pag_cmd_events(struct pag_cli *cli);
 int pag_cmd_event_follow(struct pag_cli *cli);
 int pag_cmd_push(struct pag_cli *cli);
+int pag_cmd_tasmota_backup(struct pag_cli *cli);
+int pag_cmd_tasmota_restore(struct pag_cli *cli);
 int pag_cmd_relay(struct pag_cli *cli);
 int pag_cmd_sim(struct pag_cli *cli);
 int pag_cmd_api(struct pag_cli *cli);

@@ -1,38 +1,26 @@
-#include <curl/curl.h>
+#include "relay/web.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/bytes.h"
-#include "relay/session.h"
 
 /* docs/operating/relay.md, "Upload pages". */
 
 enum {
-    BODY_MAX = 64 << 10, /* of any answer; what comes after is not read */
     CONNECT_MS = 10000,
     LOOK_MS = 6000,
     SILENCE_S = 30,
     UPLOAD_S = 900,
-    JSON_DEPTH_MAX = 16,
-};
-
-struct answer {
-    const struct pag_push_order *o;
-    struct pag_push_result *r; /* NULL: no progress */
-    long status;
-    size_t n;
-    bool uploads;
-    char body[BODY_MAX + 1];
-    char error[CURL_ERROR_SIZE];
 };
 
 static size_t on_body(char *p, size_t size, size_t count, void *ctx)
 {
-    struct answer *a = ctx;
+    struct pag_web_talk *a = ctx;
     size_t n = size * count;
-    size_t room = BODY_MAX - a->n;
+    size_t room = PAG_WEB_BODY_MAX - a->n;
     size_t take = n < room ? n : room;
     memcpy(a->body + a->n, p, take);
     a->n += take;
@@ -42,7 +30,7 @@ static size_t on_body(char *p, size_t size, size_t count, void *ctx)
 
 static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
-    struct answer *a = ctx;
+    struct pag_web_talk *a = ctx;
     (void)down_all;
     (void)down;
     if (a->o->stop != NULL && atomic_load(a->o->stop)) {
@@ -58,7 +46,7 @@ static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off
     return 0;
 }
 
-static enum pag_err url_of(const struct pag_push_order *o, const char *path, char *out, size_t cap)
+enum pag_err pag_web_url(const struct pag_push_order *o, const char *path, char *out, size_t cap)
 {
     struct pag_net_address a;
     enum pag_err err = pag_push_resolve(o, &a, NULL);
@@ -70,7 +58,7 @@ static enum pag_err url_of(const struct pag_push_order *o, const char *path, cha
     return err == PAG_OK && (n < 0 || (size_t)n >= cap) ? PAG_E_SPACE : err;
 }
 
-static void common(CURL *c, struct answer *a, const char *url)
+static void common(CURL *c, struct pag_web_talk *a, const char *url)
 {
     const struct pag_push_order *o = a->o;
     a->n = 0;
@@ -98,14 +86,14 @@ static void common(CURL *c, struct answer *a, const char *url)
     }
 }
 
-static CURLcode perform(CURL *c, struct answer *a)
+static CURLcode perform(CURL *c, struct pag_web_talk *a)
 {
     CURLcode rc = curl_easy_perform(c);
     (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &a->status);
     return rc;
 }
 
-static CURLcode get(CURL *c, struct answer *a, const char *url)
+CURLcode pag_web_get(CURL *c, struct pag_web_talk *a, const char *url)
 {
     common(c, a, url);
     (void)curl_easy_setopt(c, CURLOPT_HTTPGET, 1L);
@@ -115,7 +103,7 @@ static CURLcode get(CURL *c, struct answer *a, const char *url)
 
 /* ---- what answers mean ---- */
 
-static bool holds(struct pag_span s, const char *word)
+bool pag_web_holds(struct pag_span s, const char *word)
 {
     size_t n = strlen(word);
     for (size_t i = 0; i + n <= s.n; i++) {
@@ -128,15 +116,15 @@ static bool holds(struct pag_span s, const char *word)
 
 enum pag_web_form pag_web_form_of(struct pag_span page)
 {
-    bool fresh =
-        holds(page, "name='firmware") || holds(page, "name=\"firmware") || holds(page, "name=firmware");
+    bool fresh = pag_web_holds(page, "name='firmware") || pag_web_holds(page, "name=\"firmware") ||
+                 pag_web_holds(page, "name=firmware");
     return fresh ? PAG_WEB_NEW : PAG_WEB_OLD;
 }
 
 /* The page's text: without tags, on one line. */
-static void words_of(struct pag_span page, char *out, size_t cap)
+void pag_web_words(struct pag_span page, char *out, size_t cap)
 {
-    char plain[512];
+    char plain[512] = "";
     size_t n = 0;
     bool tag = false;
     for (size_t i = 0; i < page.n && n < sizeof plain; i++) {
@@ -155,14 +143,15 @@ static void words_of(struct pag_span page, char *out, size_t cap)
 static enum pag_err judge_ok(const struct pag_push_order *o, struct pag_span body, struct pag_push_result *r)
 {
     char text[100];
-    words_of(body, text, sizeof text);
-    if (o->protocol == PAG_PUSH_WLED || holds(body, "Update Success")) {
+    pag_web_words(body, text, sizeof text);
+    if (o->protocol == PAG_PUSH_WLED || pag_web_holds(body, "Update Success")) {
         r->err = PAG_OK;
         return PAG_OK;
     }
-    if (holds(body, "Update error") || holds(body, "Update Failed") || holds(body, "ERROR[")) {
-        bool space = holds(body, "ERROR[4]");
-        bool md5 = holds(body, "ERROR[7]");
+    if (pag_web_holds(body, "Update error") || pag_web_holds(body, "Update Failed") ||
+        pag_web_holds(body, "ERROR[")) {
+        bool space = pag_web_holds(body, "ERROR[4]");
+        bool md5 = pag_web_holds(body, "ERROR[7]");
         return pag_push_fail(r,
                              space ? PAG_E_SPACE
                              : md5 ? PAG_E_DIGEST
@@ -182,7 +171,7 @@ enum pag_err pag_web_judge(const struct pag_push_order *o, long status, struct p
     if (status == 200) {
         return judge_ok(o, body, r);
     }
-    words_of(body, text, sizeof text);
+    pag_web_words(body, text, sizeof text);
     if (status == 401 || status == 403) {
         bool wled = o->protocol == PAG_PUSH_WLED;
         bool none = o->password == NULL && status == 401 && !wled;
@@ -201,7 +190,7 @@ enum pag_err pag_web_judge(const struct pag_push_order *o, long status, struct p
     return pag_push_fail(r, PAG_E_IO, code, "the device answers %ld: %s", status, text);
 }
 
-static enum pag_err lost(const struct answer *a, CURLcode rc, struct pag_push_result *r)
+enum pag_err pag_web_lost(const struct pag_web_talk *a, CURLcode rc, struct pag_push_result *r)
 {
     if (rc == CURLE_ABORTED_BY_CALLBACK) {
         return pag_push_fail(r, PAG_E_CONDITION, -1, "stopped");
@@ -244,21 +233,22 @@ static void member(const json_t *o, const char *name, char *out, size_t cap)
 }
 
 /* jansson recurses: braces are counted first. */
-static bool too_deep(struct pag_span s)
+bool pag_web_too_deep(struct pag_span s)
 {
     int depth = 0;
-    for (size_t i = 0; i < s.n && depth <= JSON_DEPTH_MAX; i++) {
+    for (size_t i = 0; i < s.n && depth <= PAG_WEB_JSON_DEPTH; i++) {
         depth += s.p[i] == '{' || s.p[i] == '[';
         depth -= (s.p[i] == '}' || s.p[i] == ']') && depth > 0;
     }
-    return depth > JSON_DEPTH_MAX;
+    return depth > PAG_WEB_JSON_DEPTH;
 }
 
 enum pag_err pag_wled_info_read(struct pag_span json, struct pag_push_info *out)
 {
     char mac[32];
     char arch[24];
-    json_t *o = json.n == 0 || too_deep(json) ? NULL : json_loadb((const char *)json.p, json.n, 0, NULL);
+    json_t *o =
+        json.n == 0 || pag_web_too_deep(json) ? NULL : json_loadb((const char *)json.p, json.n, 0, NULL);
     if (!json_is_object(o) || !json_is_string(json_object_get(o, "ver"))) {
         json_decref(o);
         return PAG_E_SYNTAX;
@@ -280,17 +270,17 @@ enum pag_err pag_wled_info_read(struct pag_span json, struct pag_push_info *out)
     return PAG_OK;
 }
 
-static enum pag_err look(CURL *c, struct answer *a, struct pag_push_info *info)
+static enum pag_err look(CURL *c, struct pag_web_talk *a, struct pag_push_info *info)
 {
     char url[320];
     bool wled = a->o->protocol == PAG_PUSH_WLED;
     const char *path = wled ? "/json/info" : a->o->path != NULL ? a->o->path : "/update";
-    enum pag_err err = url_of(a->o, path, url, sizeof url);
+    enum pag_err err = pag_web_url(a->o, path, url, sizeof url);
     if (err != PAG_OK) {
         return err;
     }
-    CURLcode rc = get(c, a, url);
-    if (rc != CURLE_OK && !(rc == CURLE_WRITE_ERROR && a->n == BODY_MAX)) {
+    CURLcode rc = pag_web_get(c, a, url);
+    if (rc != CURLE_OK && !(rc == CURLE_WRITE_ERROR && a->n == PAG_WEB_BODY_MAX)) {
         return rc == CURLE_ABORTED_BY_CALLBACK ? PAG_E_CONDITION : PAG_E_TIMEOUT;
     }
     info->answers = true;
@@ -299,7 +289,7 @@ static enum pag_err look(CURL *c, struct answer *a, struct pag_push_info *info)
 
 enum pag_err pag_web_look(const struct pag_push_order *o, struct pag_push_info *info)
 {
-    struct answer *a = calloc(1, sizeof *a);
+    struct pag_web_talk *a = calloc(1, sizeof *a);
     CURL *c = curl_easy_init();
     enum pag_err err = PAG_E_NO_MEMORY;
     if (a != NULL && c != NULL) {
@@ -323,7 +313,7 @@ static const char *field_of(const struct pag_push_order *o, enum pag_web_form fo
     return o->filesystem ? "filesystem" : "firmware";
 }
 
-static CURLcode post(CURL *c, struct answer *a, const char *url, const char *field)
+CURLcode pag_web_post(CURL *c, struct pag_web_talk *a, const char *url, const char *field, const char *file)
 {
     const struct pag_push_order *o = a->o;
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
@@ -331,7 +321,7 @@ static CURLcode post(CURL *c, struct answer *a, const char *url, const char *fie
     curl_mimepart *part = mime != NULL ? curl_mime_addpart(mime) : NULL;
     CURLcode rc = CURLE_OUT_OF_MEMORY;
     if (headers != NULL && part != NULL && curl_mime_name(part, field) == CURLE_OK &&
-        curl_mime_filename(part, "firmware.bin") == CURLE_OK &&
+        curl_mime_filename(part, file) == CURLE_OK &&
         curl_mime_type(part, "application/octet-stream") == CURLE_OK &&
         curl_mime_data(part, (const char *)o->image.p, o->image.n) == CURLE_OK) {
         common(c, a, url);
@@ -347,28 +337,28 @@ static CURLcode post(CURL *c, struct answer *a, const char *url, const char *fie
     return rc;
 }
 
-static enum pag_err upload(CURL *c, struct answer *a)
+static enum pag_err upload(CURL *c, struct pag_web_talk *a)
 {
     char url[320];
     const struct pag_push_order *o = a->o;
     struct pag_push_result *r = a->r;
-    enum pag_err err = url_of(o, o->path != NULL ? o->path : "/update", url, sizeof url);
+    enum pag_err err = pag_web_url(o, o->path != NULL ? o->path : "/update", url, sizeof url);
     if (err != PAG_OK) {
         return pag_push_fail(r, PAG_E_NOT_FOUND, -1, "no host \"%.60s\" is known", o->host);
     }
     pag_push_step(o, r, PAG_PUSH_KNOCKING, 0, o->image.n);
     /* The page first: it says which form it has and which password it wants, before the image goes for
      * nothing. */
-    CURLcode rc = get(c, a, url);
+    CURLcode rc = pag_web_get(c, a, url);
     if (rc != CURLE_OK && rc != CURLE_WRITE_ERROR) {
-        return lost(a, rc, r);
+        return pag_web_lost(a, rc, r);
     }
     if (a->status != 200) {
         return pag_web_judge(o, a->status, pag_span_of(a->body, a->n), r);
     }
-    rc = post(c, a, url, field_of(o, pag_web_form_of(pag_span_of(a->body, a->n))));
+    rc = pag_web_post(c, a, url, field_of(o, pag_web_form_of(pag_span_of(a->body, a->n))), "firmware.bin");
     if (rc != CURLE_OK && (a->status == 0 || a->n == 0)) {
-        return lost(a, rc, r);
+        return pag_web_lost(a, rc, r);
     }
     /* It hangs up as soon as it has answered: what came counts. */
     err = pag_web_judge(o, a->status, pag_span_of(a->body, a->n), r);
@@ -380,7 +370,7 @@ static enum pag_err upload(CURL *c, struct answer *a)
 
 enum pag_err pag_web_push(const struct pag_push_order *o, struct pag_push_result *r)
 {
-    struct answer *a = calloc(1, sizeof *a);
+    struct pag_web_talk *a = calloc(1, sizeof *a);
     CURL *c = curl_easy_init();
     enum pag_err err = PAG_E_NO_MEMORY;
     if (a != NULL && c != NULL) {

@@ -140,7 +140,9 @@ def test_arduino_ota(reader):
 def test_tasmota(reader):
     reader.file("tasmota.bin", sketch("tasmota", "13.4.0"))
     reader.file("tasmota-minimal.bin", esp8266.arduino("minimal", "13.4.0", filler=12000, ident=False))
-    assert "lamp.kitchen" in reader.follow("tasmota.md")
+    with lan.Tasmota() as kitchen:
+        assert "lamp.kitchen" in reader.follow("tasmota.md", **{"backup 192.168.1.40": f"backup 127.0.0.1 --mdns none --port {kitchen.port}"})
+        assert (reader.folder / "kitchen.dmp").read_bytes() == kitchen.settings
     assert reader.server.rest("GET", "/releases?product=lamp")["items"][0]["version"] == "13.4.0"
 
 

@@ -14,6 +14,8 @@ import pytest
 import esp8266
 import legacy
 from mqtt_tools import Session, wait
+from support import lan_devices as lan
+from test_cli import Cli
 
 OLD = esp8266.arduino("tasmota", "8.1.0", ident=False)
 FULL = esp8266.arduino("tasmota", "13.4.0", filler=60000, ident=False)
@@ -26,6 +28,8 @@ BAD_TOPICS = ["%prefix%/", "%topic%/", "%prefix%/%topic%", "x%prefix%/%topic%/",
 
 class Tasmota:
     """What the firmware does with cmnd/<topic>/…, and how it says so: wording of support_command.ino and support_tasmota.ino."""
+
+    ip = "10.0.0.7"
 
     def __init__(self, server, product, image=OLD, version="8.1.0(tasmota)", full_topic="%prefix%/%topic%/", free_space=1 << 20,
                  discovery=True, images=None, prefix="x-ESP8266"):
@@ -63,7 +67,7 @@ class Tasmota:
         self.say("tele", "LWT", "Online", True)
         if self.discovery and "minimal" not in self.version:
             mac = self.mac.upper()
-            config = {"ip": "10.0.0.7", "dn": "Kitchen", "hn": self.topic, "mac": mac, "md": "Sonoff Basic", "sw": self.version.split("(")[0],
+            config = {"ip": self.ip, "dn": "Kitchen", "hn": self.topic, "mac": mac, "md": "Sonoff Basic", "sw": self.version.split("(")[0],
                       "t": self.topic, "ft": self.full_topic, "tp": ["cmnd", "stat", "tele"], "ofln": "Offline", "onln": "Online", "ver": 1}
             self.link.publish(f"tasmota/discovery/{mac}/config", json.dumps(config).encode(), True)
             self.link.publish(f"tasmota/discovery/{mac}/sensors", b'{"sn":{"Time":"2026-01-01T00:00:00"},"ver":1}', True)
@@ -368,3 +372,37 @@ def test_hostile_answers_change_nothing(server, fleet, payload):
     one.say("tele", "LWT", "Offline", True)
     server.until(lambda: not shown(server, one)["online"])
     assert shown(server, one)["running"]["version"] in ("8.1.0", "x" * 32)
+
+
+# ---- configurations of all of them -----------------------------------------------------------------------
+
+
+def test_all_that_the_server_knows_are_saved_at_the_addresses_they_announced(server, fleet, tmp_path):
+    new_shelf(server, "saved")
+    new_shelf(server, "others")
+    cli = Cli(tmp_path)
+    token = tmp_path / "token"
+    token.write_text(server.token + "\n")
+    token.chmod(0o600)
+    cli.env.update(PAGURUS_SERVER=f"https://localhost:{server.ports['console']}", PAGURUS_TOKEN_FILE=str(token),
+                   PAGURUS_CA=str(server.data / "ca" / "root.pem"))
+    for product, ip in (("saved", "127.0.0.1"), ("saved", "127.0.0.1"), ("saved", "not an address"), ("others", "127.0.0.1")):
+        one = Tasmota(server, product)
+        one.ip = ip
+        fleet.append(one.start())
+    for one in fleet:
+        server.until(lambda: any(d["topic"] == "discovery/config" for d in data_of(server, one)), 20)
+    with lan.Tasmota() as web:
+        done = cli("tasmota", "backup", "--all", "--product", "saved", "--port", web.port, "--mdns", "none", "-o", "backups", "--jsonl", want=1)
+        rows = {row["device"]: row["result"] for row in map(json.loads, done.stdout.splitlines())}
+        assert rows == {fleet[0].device: "ok", fleet[1].device: "ok", fleet[2].device: "it has not said its address"}
+        for one in fleet[:2]:
+            assert (tmp_path / "backups" / f"{one.device}.dmp").read_bytes() == web.settings
+        assert len(list((tmp_path / "backups").iterdir())) == 2
+        cli("tasmota", "backup", "--all", "--product", "others", "--port", web.port, "--mdns", "none", "-o", "more")
+        assert [f.stem for f in (tmp_path / "more").iterdir()] == [fleet[3].device]
+
+
+def data_of(server, one):
+    reply = server.call("GET", f"/devices/{one.device}/data")
+    return reply.json["data"] if reply.status == 200 else []

@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.parse
 
 
 def md5(data):
@@ -506,3 +507,124 @@ class Responder(Device):
         for one in list(self.services):
             records = service_records(one() if callable(one) else one)
             self.udp.sendto(said[:2] + struct.pack(">HHHHH", 0x8400, 0, len(records), 0, 0) + b"".join(records), peer)
+
+
+# ---- Tasmota's pages ---------------------------------------------------------------------------------------
+
+
+def tasmota_crc32(data):
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def tasmota_cover(plain):
+    """SettingsBufferXor of settings.ino: everything but the first bytes, and nothing else."""
+    first = 18 if len(plain) > 4096 else 2
+    return plain[:first] + bytes(c ^ (0x5A + i & 0xFF) for i, c in enumerate(plain[first:], first))
+
+
+def tasmota_settings(version=0x0D040000, chip=0, text=b"kitchen", drivers=None):
+    """A configuration file; drivers: number -> contents."""
+    s = bytearray(4096)
+    s[0:4] = struct.pack("<HH", 4617, 4096)
+    s[8:12] = struct.pack("<I", version)
+    s[0xF36] = chip
+    s[0x200:0x200 + len(text)] = text
+    s[4092:] = struct.pack("<I", tasmota_crc32(s[:4092]))
+    if not drivers:
+        return tasmota_cover(bytes(s))
+    rest = b""
+    for number, data in drivers.items():
+        body = struct.pack("<I", tasmota_crc32(data)) + data
+        rest += b"/.drvset%03d" % number + bytes(3) + struct.pack("<H", len(body)) + body.ljust(len(body) // 16 * 16 + 16, b"\0")
+    size = 16 + 4096 + len(rest)
+    return tasmota_cover(b"/.settings".ljust(14, b"\0") + struct.pack("<H", size & 0xFFFF) + bytes(s) + rest)
+
+
+class Tasmota(Web):
+    """Web pages of a Tasmota: /dl, /rs, /u2 and /cm. old: 8.1, which wants the password for /cm in the URL."""
+
+    SAID = {"en": ("Successful", "Failed"), "de": ("Erfolgreich", "Fehlgeschlagen")}
+
+    def __init__(self, settings=None, version="13.4.0(tasmota)", hardware="ESP8266EX", old=False, language="en", minimal=False,
+                 becomes_password=None, stays=False, **more):
+        self.settings = settings if settings is not None else tasmota_settings()
+        self.version, self.hardware, self.old, self.minimal = version, hardware, old, minimal
+        self.language, self.becomes_password, self.stays = language, becomes_password, stays
+        self.expects = "firmware"       # Web.upload_file_type
+        self.began = time.monotonic() - 1000
+        self.restores, self.upload_paths = 0, []
+        super().__init__(auth="basic" if more.get("password") else None, **more)
+
+    def answer(self, h, status, body, headers=()):
+        self.reply(h, status, body, [("Server", "Tasmota/13.4.0 (ESP8266EX)"), *headers])
+
+    def get(self, h):
+        path, _, query = h.path.partition("?")
+        if self.away(h):
+            return
+        if path == "/cm":
+            self.command(h, dict(urllib.parse.parse_qsl(query)))
+        elif self.minimal or path not in ("/dl", "/rs"):
+            self.answer(h, 404, f"File Not Found\n\nURI: {path}")
+        elif not self.admitted(h):
+            return
+        elif path == "/dl":
+            data = self.settings if self.fault != "data" else self.settings[:1000]
+            self.answer(h, 200, data, [("Content-Disposition", "attachment; filename=Config_tasmota_13.4.0.dmp")])
+        else:
+            self.expects = "settings"
+            self.answer(h, 200, "<form method='post' action='u2?fsz=' enctype='multipart/form-data'><input type='file' name='u2'></form>")
+
+    def command(self, h, query):
+        if self.old and self.password and (query.get("user"), query.get("password")) != ("admin", self.password):
+            self.answer(h, 200, '{"WARNING":"Need user=<username>&password=<password>"}')
+            return
+        if not self.old and not self.admitted(h):
+            return
+        up = int(time.monotonic() - self.began)
+        self.answer(h, 200, json.dumps({
+            "Status 2": {"StatusFWR": {"Version": self.version, "Hardware": self.hardware}},
+            "Status 11": {"StatusSTS": {"UptimeSec": up}},
+        }.get(query.get("cmnd"), {"Command": "Unknown"})))
+
+    def post(self, h):
+        body = h.rfile.read(int(h.headers["Content-Length"]))
+        if self.away(h) or not self.admitted(h):
+            return
+        boundary = re.search(r"boundary=(\S+)", h.headers["Content-Type"]).group(1).encode()
+        head, _, data = body.split(b"--" + boundary)[1].partition(b"\r\n\r\n")
+        self.upload_paths.append(h.path)
+        self.field, data = re.search(rb'name="([^"]+)"', head).group(1).decode(), data[:-2]
+        error = self.take(data)
+        good, bad = self.SAID[self.language]
+        if error:
+            page = f"<div style='text-align:center;'><b>Upload <font color='#ff0000'>{bad}</font></b><br><br>{error}</div><br>"
+        else:
+            page = (f"<script>setTimeout(function(){{location.href='.';}},9000);</script><div style='text-align:center;'>"
+                    f"<b>Upload <font color='#008000'>{good}</font></b><br>Device will restart in a few seconds</div><br>")
+        self.answer(h, 200, page)
+        if not error and not self.stays:
+            self.restart()
+
+    def take(self, data):
+        if self.expects != "settings":
+            return "Magic byte is not 0xE9"
+        plain = tasmota_cover(data)
+        plain = plain[16:] if len(plain) > 4096 else plain
+        if tasmota_crc32(plain[:4092]) != struct.unpack("<I", plain[4092:4096])[0] or \
+                (plain[0xF36] == 0) != self.hardware.startswith("ESP82"):
+            return "File invalid"
+        self.settings, self.restores = data, self.restores + 1
+        return None
+
+    def restart(self):
+        self.boots += 1
+        self.began = time.monotonic()
+        self.up_at = time.monotonic() + self.down_s
+        self.password = self.becomes_password or self.password
+        self.expects = "firmware"
