@@ -17,13 +17,13 @@
 #include "core/trust.h"
 #include "core/version.h"
 #include "host/crypto.h"
+#include "tests/support/draw.h"
 
 static uint64_t seed_state;
 
 static uint32_t next_random(void)
 {
-    seed_state = seed_state * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed_state >> 33);
+    return draw(&seed_state);
 }
 
 static void fill_random(uint8_t *p, size_t n)

@@ -11,6 +11,7 @@
 
 #include "server/domain/epochs.h"
 #include "server/domain/planner.h"
+#include "tests/support/draw.h"
 
 enum { ROUNDS = 100000, RELEASES = 9, KEYS = 5 };
 
@@ -19,8 +20,7 @@ static uint64_t state;
 
 static uint32_t below(uint32_t n)
 {
-    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (uint32_t)(state >> 33) % n;
+    return draw(&state) % n;
 }
 
 struct world {

@@ -12,6 +12,7 @@
 
 #include "core/bytes.h"
 #include "core/journal.h"
+#include "tests/support/draw.h"
 
 enum {
     AREA = PAG_JOURNAL_SECTORS * PAG_JOURNAL_SECTOR_BYTES,
@@ -41,8 +42,7 @@ static uint64_t seed_state;
 
 static uint32_t next_random(void)
 {
-    seed_state = seed_state * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed_state >> 33);
+    return draw(&seed_state);
 }
 
 static uint8_t either_way(uint32_t at)

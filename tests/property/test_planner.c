@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "server/domain/planner.h"
+#include "tests/support/draw.h"
 
 enum { ROUNDS = 200000, RELEASES = 8 };
 
@@ -17,8 +18,7 @@ static uint64_t state;
 
 static uint32_t below(uint32_t n)
 {
-    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (uint32_t)(state >> 33) % n;
+    return draw(&state) % n;
 }
 
 struct world {

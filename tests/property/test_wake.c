@@ -5,16 +5,11 @@
 #include <time.h>
 
 #include "tests/support/app_fixture.h"
+#include "tests/support/draw.h"
 
 enum { WRITERS = 6, EACH = 150, WAIT_MS = 20000 };
 
 static uint64_t seed;
-
-static uint32_t roll(uint64_t *state)
-{
-    *state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (uint32_t)(*state >> 33U);
-}
 
 static uint64_t system_now(void *ctx)
 {
@@ -117,14 +112,14 @@ static void *write_events(void *arg)
     struct writer *w = arg;
     for (w->number = 1; w->number <= EACH; w->number++) {
         struct pag_intent intent = { .apply = put, .ctx = w };
-        w->refuse = roll(&w->dice) % 4 == 0;
+        w->refuse = draw(&w->dice) % 4 == 0;
         enum pag_err err = pag_store_apply(w->f->store, &intent);
         if (err != (w->refuse ? PAG_E_CONFLICT : PAG_OK)) {
             return w;
         }
         w->acknowledged += err == PAG_OK;
-        if (roll(&w->dice) % 8 == 0) {
-            (void)usleep(roll(&w->dice) % 3000);
+        if (draw(&w->dice) % 8 == 0) {
+            (void)usleep(draw(&w->dice) % 3000);
         }
     }
     return NULL;

@@ -391,4 +391,26 @@ static inline void fake_image(uint8_t *out, uint32_t n, uint32_t seed)
     }
 }
 
+/* ---- what tests ask ---- */
+
+static inline struct pag_agent_status fake_status(const struct fake *f)
+{
+    struct pag_agent_status s;
+    pag_agent_status(&f->agent, &s);
+    return s;
+}
+
+/* Whether the server was told of this state. */
+static inline bool fake_said(const struct fake *f, enum pag_report_state s)
+{
+    return (f->srv.states >> s & 1U) != 0;
+}
+
+/* Teardown of a test whose state is the device. */
+static inline int fake_gone(void **state)
+{
+    fake_free(*state);
+    return 0;
+}
+
 #endif

@@ -1,7 +1,6 @@
 """mosquitto's own programs against the listeners with passwords of a running server."""
 
 import pathlib
-import select
 import socket
 import struct
 import subprocess
@@ -24,18 +23,6 @@ class Session(secureesp.Mqtt):
         if kind != 0x20 or answer[1] != 0:
             self.socket.close()
             raise ConnectionError(f"CONNACK {answer.hex()}")
-
-    def poll(self, wait_s):
-        if self.waiting:
-            return self.waiting.pop(0)
-        try:
-            if not select.select([self.socket], [], [], wait_s)[0]:
-                return None
-            kind, body = self._read()
-        except (OSError, ValueError):
-            self.alive = False
-            return None
-        return self._message(kind, body) if kind >> 4 == 3 else None
 
 
 class Clients:

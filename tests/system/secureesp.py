@@ -83,7 +83,8 @@ class Mqtt:
         if self.waiting:
             return self.waiting.pop(0)
         try:
-            if self.socket.pending() == 0 and not select.select([self.socket], [], [], wait_s)[0]:
+            decrypted = self.socket.pending() if isinstance(self.socket, ssl.SSLSocket) else 0
+            if decrypted == 0 and not select.select([self.socket], [], [], wait_s)[0]:
                 return None
             kind, body = self._read()
         except (OSError, ValueError):

@@ -28,19 +28,6 @@ static int device(void **state)
     return 0;
 }
 
-static int gone(void **state)
-{
-    fake_free(*state);
-    return 0;
-}
-
-static struct pag_agent_status status(const struct fake *f)
-{
-    struct pag_agent_status s;
-    pag_agent_status(&f->agent, &s);
-    return s;
-}
-
 static void enrolling(struct fake *f)
 {
     f->set.certificate = (struct pag_span){ 0 };
@@ -133,7 +120,7 @@ static void an_answer_that_dribbles_has_an_end(void **state)
     dribbling(f);
     assert_true(fake_boot(f));
     fake_run(f, 5 * f->set.io_timeout_s);
-    assert_int_equal(status(f).last_error, PAG_E_TIMEOUT);
+    assert_int_equal(fake_status(f).last_error, PAG_E_TIMEOUT);
 }
 
 static void a_broker_name_too_long_costs_no_claim(void **state)
@@ -143,10 +130,10 @@ static void a_broker_name_too_long_costs_no_claim(void **state)
     f->srv.broker = "a-broker-in-a-very-long-domain.with-many-labels.in-a-cluster.somewhere.example.com";
     assert_true(fake_boot(f));
     fake_run(f, 100);
-    assert_true(status(f).enrolled);
+    assert_true(fake_status(f).enrolled);
     assert_true(fake_boot(f));
     fake_run(f, 100);
-    assert_true(status(f).enrolled);
+    assert_true(fake_status(f).enrolled);
     assert_int_equal(f->srv.enrolled, 1);
     assert_int_equal(f->keys_made, 1);
 }
@@ -191,7 +178,7 @@ static void one_wrong_read_costs_no_identity(void **state)
         wrong_reads = i;
         assert_true(fake_boot(f));
         fake_run(f, 20);
-        assert_true(status(f).enrolled);
+        assert_true(fake_status(f).enrolled);
     }
     assert_int_equal(f->srv.enrolled, 1);
 }
@@ -215,7 +202,7 @@ static void a_busy_server_does_not_make_a_good_image_go_back(void **state)
     f->srv.status_times = 3;
     fake_run(f, 300);
     assert_false(f->rebooted);
-    assert_false(status(f).on_trial);
+    assert_false(fake_status(f).on_trial);
     assert_int_equal(f->slot, 1);
 }
 
@@ -237,10 +224,10 @@ static void cancel(struct fake *f, uint32_t action_id)
 
 static void step_to(struct fake *f, enum pag_agent_state s)
 {
-    for (int i = 0; i < 100000 && status(f).state != s; i++) {
+    for (int i = 0; i < 100000 && fake_status(f).state != s; i++) {
         f->now_ms += pag_agent_step(&f->agent);
     }
-    assert_int_equal(status(f).state, s);
+    assert_int_equal(fake_status(f).state, s);
 }
 
 static void a_cancel_of_what_was_refused_does_not_hit_the_next(void **state)
@@ -296,7 +283,7 @@ static void a_frozen_device_without_a_clock_becomes_stale_over_resets(void **sta
     f->unix_s = 0;
     assert_true(fake_boot(f));
     fake_run(f, 600);
-    assert_false(status(f).stale);
+    assert_false(fake_status(f).stale);
     f->down = true;
     for (int day = 0; day < 20; day++) {
         fake_run(f, 90000);
@@ -305,7 +292,7 @@ static void a_frozen_device_without_a_clock_becomes_stale_over_resets(void **sta
         assert_true(fake_boot(f));
     }
     fake_run(f, 10);
-    assert_true(status(f).stale);
+    assert_true(fake_status(f).stale);
 }
 
 static void offers_whose_bytes_never_come_cost_no_flash(void **state)
@@ -327,21 +314,23 @@ static void offers_whose_bytes_never_come_cost_no_flash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_trial_that_cannot_read_its_flash_ends, device, gone),
-        cmocka_unit_test_setup_teardown(a_trial_that_does_not_find_its_identity_ends, device, gone),
-        cmocka_unit_test_setup_teardown(a_trial_on_a_server_that_dribbles_ends, device, gone),
-        cmocka_unit_test_setup_teardown(an_answer_that_dribbles_has_an_end, device, gone),
-        cmocka_unit_test_setup_teardown(a_broker_name_too_long_costs_no_claim, device, gone),
-        cmocka_unit_test_setup_teardown(no_key_is_made_over_a_record_that_is_not_understood, device, gone),
-        cmocka_unit_test_setup_teardown(one_wrong_read_costs_no_identity, device, gone),
-        cmocka_unit_test_setup_teardown(a_device_that_cannot_enrol_reboots_when_lonely, device, gone),
-        cmocka_unit_test_setup_teardown(a_busy_server_does_not_make_a_good_image_go_back, device, gone),
-        cmocka_unit_test_setup_teardown(a_cancel_of_what_was_refused_does_not_hit_the_next, device, gone),
-        cmocka_unit_test_setup_teardown(a_cancel_stops_its_own_download, device, gone),
-        cmocka_unit_test_setup_teardown(a_word_of_the_far_future_does_not_lock_out, device, gone),
+        cmocka_unit_test_setup_teardown(a_trial_that_cannot_read_its_flash_ends, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_trial_that_does_not_find_its_identity_ends, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_trial_on_a_server_that_dribbles_ends, device, fake_gone),
+        cmocka_unit_test_setup_teardown(an_answer_that_dribbles_has_an_end, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_broker_name_too_long_costs_no_claim, device, fake_gone),
+        cmocka_unit_test_setup_teardown(no_key_is_made_over_a_record_that_is_not_understood, device,
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(one_wrong_read_costs_no_identity, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_device_that_cannot_enrol_reboots_when_lonely, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_busy_server_does_not_make_a_good_image_go_back, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_cancel_of_what_was_refused_does_not_hit_the_next, device,
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(a_cancel_stops_its_own_download, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_word_of_the_far_future_does_not_lock_out, device, fake_gone),
         cmocka_unit_test_setup_teardown(a_frozen_device_without_a_clock_becomes_stale_over_resets, device,
-                                        gone),
-        cmocka_unit_test_setup_teardown(offers_whose_bytes_never_come_cost_no_flash, device, gone),
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(offers_whose_bytes_never_come_cost_no_flash, device, fake_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

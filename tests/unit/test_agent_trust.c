@@ -48,24 +48,6 @@ static int device(void **state)
     return 0;
 }
 
-static int gone(void **state)
-{
-    fake_free(*state);
-    return 0;
-}
-
-static struct pag_agent_status status(const struct fake *f)
-{
-    struct pag_agent_status s;
-    pag_agent_status(&f->agent, &s);
-    return s;
-}
-
-static bool said(const struct fake *f, enum pag_report_state s)
-{
-    return (f->srv.states >> s & 1U) != 0;
-}
-
 /* ---- sets with as many roots as there may be ---- */
 
 static void sign_by(EVP_PKEY *const *root, size_t n, struct pag_span payload, struct pag_trust_signature *sig)
@@ -123,8 +105,8 @@ static void a_step_verifies_one_signature_at_most_also_of_ten_roots(void **state
     f->srv.trust_version = 2;
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_int_equal(status(f).trust_version, 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_int_equal(fake_status(f).trust_version, 2);
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
     assert_true(verified >= 15);
     assert_int_equal(most_at_once, 1);
     for (size_t i = 0; i < 2 * ROOTS; i++) {
@@ -140,7 +122,7 @@ static void an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures
     fake_release(f, new_image, NEW_N, 2, NULL);
     fake_permit(f, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
     assert_int_equal(most_at_once, 1);
 }
 
@@ -163,14 +145,14 @@ static void an_expired_set_installs_nothing_until_a_new_one_follows_it(void **st
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 200), 1);
     assert_int_equal(f->srv.blobs, 0);
-    assert_true(said(f, PAG_REPORT_DEFERRED)); /* the release is not at fault */
-    assert_false(said(f, PAG_REPORT_REJECTED));
-    assert_int_equal(status(f).trust_version, 1);
+    assert_true(fake_said(f, PAG_REPORT_DEFERRED)); /* the release is not at fault */
+    assert_false(fake_said(f, PAG_REPORT_REJECTED));
+    assert_int_equal(fake_status(f).trust_version, 1);
     f->srv.trust_expires_s = 0;
     fake_rotate(f);
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
 }
 
 static void a_set_without_an_end_or_before_it_holds(void **state)
@@ -180,7 +162,7 @@ static void a_set_without_an_end_or_before_it_holds(void **state)
     sign_first_set(f, 1700100000);
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
 }
 
 static void the_time_of_a_token_ends_a_set(void **state)
@@ -191,7 +173,7 @@ static void the_time_of_a_token_ends_a_set(void **state)
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 200), 1);
     assert_int_equal(f->srv.blobs, 0);
-    assert_true(said(f, PAG_REPORT_DEFERRED));
+    assert_true(fake_said(f, PAG_REPORT_DEFERRED));
 }
 
 static void a_wrong_clock_of_the_board_ends_no_set(void **state)
@@ -201,7 +183,7 @@ static void a_wrong_clock_of_the_board_ends_no_set(void **state)
     f->unix_s = 4000000000; /* the network said so, nobody signed it */
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
 }
 
 /* ---- the clock floor ---- */
@@ -216,8 +198,8 @@ static void a_new_set_neither_raises_nor_resets_the_floor(void **state)
     f->srv.trust_expires_s = 1900000000;
     fake_rotate(f);
     assert_int_equal(fake_live(f, 100), 1);
-    assert_int_equal(status(f).trust_version, 2);
-    assert_in_range(status(f).now_unix_s, 1700000000, 1700001000);
+    assert_int_equal(fake_status(f).trust_version, 2);
+    assert_in_range(fake_status(f).now_unix_s, 1700000000, 1700001000);
 }
 
 static void the_floor_of_a_token_outlives_a_rotated_set_and_a_reset(void **state)
@@ -229,12 +211,12 @@ static void the_floor_of_a_token_outlives_a_rotated_set_and_a_reset(void **state
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.manifest[40] ^= 1;
     assert_int_equal(fake_live(f, 200), 1);
-    assert_true(status(f).now_unix_s >= 1800000000);
+    assert_true(fake_status(f).now_unix_s >= 1800000000);
     f->srv.token = false;
     fake_rotate(f);
     assert_int_equal(fake_live(f, 200), 1);
-    assert_int_equal(status(f).trust_version, 2);
-    assert_true(status(f).now_unix_s >= 1800000000);
+    assert_int_equal(fake_status(f).trust_version, 2);
+    assert_true(fake_status(f).now_unix_s >= 1800000000);
 }
 
 /* ---- what a token says ---- */
@@ -245,7 +227,7 @@ static void learn_set(struct fake *f)
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.manifest[40] ^= 1;
     assert_int_equal(fake_live(f, 30), 1);
-    assert_true(status(f).has_trust);
+    assert_true(fake_status(f).has_trust);
     f->srv.offering = false;
     f->srv.token = true;
 }
@@ -264,10 +246,10 @@ static void a_token_that_comes_after_its_time_is_not_taken(void **state)
     assert_int_equal(f->srv.checks, checks + 1);
     f->now_ms += 15000; /* the answer was so long on its way */
     fake_run(f, 5);
-    assert_int_equal(status(f).now_unix_s, 0);
-    assert_string_equal(status(f).last_what, "token: no longer valid");
+    assert_int_equal(fake_status(f).now_unix_s, 0);
+    assert_string_equal(fake_status(f).last_what, "token: no longer valid");
     fake_run(f, 200); /* asked again, at once answered */
-    assert_true(status(f).now_unix_s >= 1800000000);
+    assert_true(fake_status(f).now_unix_s >= 1800000000);
 }
 
 static void a_token_is_asked_for_again_when_its_time_is_over(void **state)
@@ -291,14 +273,14 @@ static void a_token_that_knows_an_older_set_than_the_device_is_not_taken(void **
     f->srv.token = false;
     fake_rotate(f);
     assert_int_equal(fake_live(f, 100), 1);
-    assert_int_equal(status(f).trust_version, 2);
+    assert_int_equal(fake_status(f).trust_version, 2);
     f->srv.token = true;
     f->srv.offering = false;
     f->srv.token_trust_version = 1;
     assert_true(fake_boot(f));
     fake_run(f, 100);
-    assert_int_equal(status(f).now_unix_s, 0);
-    assert_string_equal(status(f).last_what, "token: of a server that knows an older trust set");
+    assert_int_equal(fake_status(f).now_unix_s, 0);
+    assert_string_equal(fake_status(f).last_what, "token: of a server that knows an older trust set");
 }
 
 static void a_token_that_knows_a_newer_set_than_the_offer_has_it_fetched(void **state)
@@ -310,30 +292,30 @@ static void a_token_that_knows_a_newer_set_than_the_offer_has_it_fetched(void **
     f->srv.token_trust_version = 2;
     assert_true(fake_boot(f));
     fake_run(f, 100);
-    assert_int_equal(status(f).trust_version, 2);
+    assert_int_equal(fake_status(f).trust_version, 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_step_verifies_one_signature_at_most_also_of_ten_roots, device,
-                                        gone),
+                                        fake_gone),
         cmocka_unit_test_setup_teardown(an_offer_with_token_and_permit_feeds_the_watchdog_between_signatures,
-                                        device, gone),
+                                        device, fake_gone),
         cmocka_unit_test_setup_teardown(an_expired_set_installs_nothing_until_a_new_one_follows_it, device,
-                                        gone),
-        cmocka_unit_test_setup_teardown(a_set_without_an_end_or_before_it_holds, device, gone),
-        cmocka_unit_test_setup_teardown(the_time_of_a_token_ends_a_set, device, gone),
-        cmocka_unit_test_setup_teardown(a_wrong_clock_of_the_board_ends_no_set, device, gone),
-        cmocka_unit_test_setup_teardown(a_new_set_neither_raises_nor_resets_the_floor, device, gone),
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(a_set_without_an_end_or_before_it_holds, device, fake_gone),
+        cmocka_unit_test_setup_teardown(the_time_of_a_token_ends_a_set, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_wrong_clock_of_the_board_ends_no_set, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_new_set_neither_raises_nor_resets_the_floor, device, fake_gone),
         cmocka_unit_test_setup_teardown(the_floor_of_a_token_outlives_a_rotated_set_and_a_reset, device,
-                                        gone),
-        cmocka_unit_test_setup_teardown(a_token_that_comes_after_its_time_is_not_taken, device, gone),
-        cmocka_unit_test_setup_teardown(a_token_is_asked_for_again_when_its_time_is_over, device, gone),
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(a_token_that_comes_after_its_time_is_not_taken, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_token_is_asked_for_again_when_its_time_is_over, device, fake_gone),
         cmocka_unit_test_setup_teardown(a_token_that_knows_an_older_set_than_the_device_is_not_taken, device,
-                                        gone),
+                                        fake_gone),
         cmocka_unit_test_setup_teardown(a_token_that_knows_a_newer_set_than_the_offer_has_it_fetched, device,
-                                        gone),
+                                        fake_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,24 +20,6 @@ static int device(void **state)
     return 0;
 }
 
-static int gone(void **state)
-{
-    fake_free(*state);
-    return 0;
-}
-
-static struct pag_agent_status status(const struct fake *f)
-{
-    struct pag_agent_status s;
-    pag_agent_status(&f->agent, &s);
-    return s;
-}
-
-static bool said(const struct fake *f, enum pag_report_state s)
-{
-    return (f->srv.states >> s & 1U) != 0;
-}
-
 static void a_plain_boot_writes_nothing(void **state)
 {
     struct fake *f = *state;
@@ -58,14 +40,14 @@ static void a_signed_update_is_fetched_tried_and_confirmed(void **state)
     assert_int_equal(fake_live(f, 400), 2);
     assert_int_equal(f->slot, 1);
     assert_memory_equal(f->area[PAG_AREA_SLOT_B], new_image, NEW_N);
-    assert_false(status(f).on_trial);
-    assert_int_equal(status(f).sequence, 2);
-    assert_true(said(f, PAG_REPORT_DOWNLOADING));
-    assert_true(said(f, PAG_REPORT_DOWNLOADED));
-    assert_true(said(f, PAG_REPORT_INSTALLING));
-    assert_true(said(f, PAG_REPORT_REBOOTING));
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
-    assert_false(said(f, PAG_REPORT_REVERTED));
+    assert_false(fake_status(f).on_trial);
+    assert_int_equal(fake_status(f).sequence, 2);
+    assert_true(fake_said(f, PAG_REPORT_DOWNLOADING));
+    assert_true(fake_said(f, PAG_REPORT_DOWNLOADED));
+    assert_true(fake_said(f, PAG_REPORT_INSTALLING));
+    assert_true(fake_said(f, PAG_REPORT_REBOOTING));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
+    assert_false(fake_said(f, PAG_REPORT_REVERTED));
     assert_int_equal(f->srv.last.action_id, 77);
     assert_false(f->srv.seq_sank); /* the server drops what it thinks it has seen */
 }
@@ -77,10 +59,10 @@ static void no_health_before_the_deadline_goes_back_and_is_not_tried_again(void 
     f->health = PAG_HEALTH_UNKNOWN;
     assert_in_range(fake_live(f, 3600), 3, 4);
     assert_int_equal(f->slot, 0);
-    assert_true(said(f, PAG_REPORT_REVERTED));
-    assert_true(said(f, PAG_REPORT_REJECTED)); /* the same release offered again */
-    assert_false(said(f, PAG_REPORT_CONFIRMED));
-    assert_int_equal(status(f).sequence, 1);
+    assert_true(fake_said(f, PAG_REPORT_REVERTED));
+    assert_true(fake_said(f, PAG_REPORT_REJECTED)); /* the same release offered again */
+    assert_false(fake_said(f, PAG_REPORT_CONFIRMED));
+    assert_int_equal(fake_status(f).sequence, 1);
 }
 
 static void a_failed_self_test_goes_back_at_once(void **state)
@@ -90,7 +72,7 @@ static void a_failed_self_test_goes_back_at_once(void **state)
     f->health = PAG_HEALTH_FAIL;
     assert_int_equal(fake_live(f, 300), 3);
     assert_int_equal(f->slot, 0);
-    assert_true(said(f, PAG_REPORT_REVERTED));
+    assert_true(fake_said(f, PAG_REPORT_REVERTED));
 }
 
 static void three_tries_that_die_go_back(void **state)
@@ -106,7 +88,7 @@ static void three_tries_that_die_go_back(void **state)
     }
     assert_int_equal(fake_live(f, 100), 1);
     assert_int_equal(f->slot, 0);
-    assert_true(said(f, PAG_REPORT_REVERTED));
+    assert_true(fake_said(f, PAG_REPORT_REVERTED));
 }
 
 static void wrong_chip(struct pag_manifest *m)
@@ -133,7 +115,7 @@ static void what_does_not_fit_is_rejected_before_a_byte_is_asked_for(void **stat
         fake_release(f, new_image, NEW_N, 2, changes[i]);
         assert_int_equal(fake_live(f, 30), 1);
         assert_int_equal(f->srv.last_code, codes[i]);
-        assert_true(said(f, PAG_REPORT_REJECTED));
+        assert_true(fake_said(f, PAG_REPORT_REJECTED));
     }
     assert_int_equal(f->srv.blobs, 0);
 }
@@ -156,7 +138,7 @@ static void a_cut_connection_is_resumed_where_it_was(void **state)
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.cut_after = 30000;
     assert_int_equal(fake_live(f, 1000), 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
     assert_memory_equal(f->area[PAG_AREA_SLOT_B], new_image, NEW_N);
     assert_true(f->srv.blobs >= 5);
 }
@@ -167,8 +149,8 @@ static void a_wrong_byte_is_found_in_flash_and_given_up_after_three_downloads(vo
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.flip_at = 70000;
     assert_int_equal(fake_live(f, 3000), 1);
-    assert_true(said(f, PAG_REPORT_FAILED));
-    assert_false(said(f, PAG_REPORT_REBOOTING));
+    assert_true(fake_said(f, PAG_REPORT_FAILED));
+    assert_false(fake_said(f, PAG_REPORT_REBOOTING));
     assert_int_equal(f->srv.blobs, 9); /* three pieces, three times, and never again */
     assert_int_equal(f->slot, 0);
 }
@@ -179,7 +161,7 @@ static void more_bytes_than_were_signed_are_not_read(void **state)
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.too_long = true;
     assert_int_equal(fake_live(f, 300), 1);
-    assert_int_equal(status(f).figures.fetched_bytes, 0);
+    assert_int_equal(fake_status(f).figures.fetched_bytes, 0);
 }
 
 static void a_redirect_is_refused(void **state)
@@ -187,8 +169,8 @@ static void a_redirect_is_refused(void **state)
     struct fake *f = *state;
     f->srv.status = 302;
     assert_int_equal(fake_live(f, 20), 1);
-    assert_string_equal(status(f).last_what, "redirect_refused");
-    assert_int_equal(status(f).last_error, PAG_E_DENIED);
+    assert_string_equal(fake_status(f).last_what, "redirect_refused");
+    assert_int_equal(fake_status(f).last_error, PAG_E_DENIED);
 }
 
 static void checks_back_off_while_the_server_is_away(void **state)
@@ -198,7 +180,7 @@ static void checks_back_off_while_the_server_is_away(void **state)
     f->set.lonely_reboot_s = 0;
     assert_true(fake_boot(f));
     fake_run(f, 86400);
-    assert_in_range(status(f).figures.checks, 5, 20); /* 1 min doubling to a day */
+    assert_in_range(fake_status(f).figures.checks, 5, 20); /* 1 min doubling to a day */
 }
 
 static void a_lonely_device_reboots(void **state)
@@ -216,11 +198,11 @@ static void a_token_sets_the_clock_floor_and_no_token_makes_stale(void **state)
     f->srv.token = true;
     assert_true(fake_boot(f));
     fake_run(f, 200);
-    assert_true(status(f).has_trust || status(f).now_unix_s == 0);
+    assert_true(fake_status(f).has_trust || fake_status(f).now_unix_s == 0);
     f->set.fresh_window_s = 1000;
     f->srv.token = false;
     fake_run(f, 2000);
-    assert_true(status(f).stale);
+    assert_true(fake_status(f).stale);
 }
 
 static void a_rotated_key_is_learnt_through_the_chain_before_the_offer_is_judged(void **state)
@@ -229,12 +211,12 @@ static void a_rotated_key_is_learnt_through_the_chain_before_the_offer_is_judged
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.offering = false;
     assert_int_equal(fake_live(f, 100), 1);
-    assert_false(status(f).has_trust); /* nothing was to be judged */
+    assert_false(fake_status(f).has_trust); /* nothing was to be judged */
     fake_rotate(f);
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 400), 2);
-    assert_int_equal(status(f).trust_version, 2);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_int_equal(fake_status(f).trust_version, 2);
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
 }
 
 static void a_set_that_the_pin_does_not_name_is_refused(void **state)
@@ -243,7 +225,7 @@ static void a_set_that_the_pin_does_not_name_is_refused(void **state)
     f->set.trust_pin[5] ^= 1;
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 300), 1);
-    assert_false(status(f).has_trust);
+    assert_false(fake_status(f).has_trust);
     assert_int_equal(f->srv.blobs, 0);
 }
 
@@ -253,12 +235,12 @@ static void a_forged_next_set_is_refused_and_the_old_one_stays(void **state)
     fake_release(f, new_image, NEW_N, 2, NULL);
     f->srv.manifest[40] ^= 1; /* refused, but the first set is learnt */
     assert_int_equal(fake_live(f, 30), 1);
-    assert_int_equal(status(f).trust_version, 1);
+    assert_int_equal(fake_status(f).trust_version, 1);
     fake_rotate(f);
     f->srv.next[f->srv.next_n - 1] ^= 1;
     fake_release(f, new_image, NEW_N, 2, NULL);
     assert_int_equal(fake_live(f, 300), 1);
-    assert_int_equal(status(f).trust_version, 1);
+    assert_int_equal(fake_status(f).trust_version, 1);
     assert_int_equal(f->srv.blobs, 0);
 }
 
@@ -277,7 +259,7 @@ static void a_command_in_an_answer_is_done_once_and_its_result_sent(void **state
     assert_true(fake_boot(f));
     fake_run(f, 100);
     assert_true(f->rebooted);
-    assert_int_equal(status(f).figures.commands, 1);
+    assert_int_equal(fake_status(f).figures.commands, 1);
     assert_int_equal(f->srv.report_n, 1);
 }
 
@@ -299,13 +281,13 @@ static void numbers_of_reports_rise_over_resets_and_a_revert(void **state)
     f->srv.cut_after = 0;
     f->health = PAG_HEALTH_FAIL;
     assert_int_not_equal(fake_live(f, 1000), 1000);
-    assert_true(said(f, PAG_REPORT_REVERTED));
-    assert_true(said(f, PAG_REPORT_REJECTED));
+    assert_true(fake_said(f, PAG_REPORT_REVERTED));
+    assert_true(fake_said(f, PAG_REPORT_REJECTED));
     assert_false(f->srv.seq_sank);
     fake_release(f, new_image, NEW_N, 3, newly_signed); /* the same bytes, newly signed */
     f->health = PAG_HEALTH_PASS;
     assert_int_not_equal(fake_live(f, 300), 1000);
-    assert_true(said(f, PAG_REPORT_CONFIRMED));
+    assert_true(fake_said(f, PAG_REPORT_CONFIRMED));
     assert_false(f->srv.seq_sank);
 }
 
@@ -321,31 +303,34 @@ static void the_sixteenth_report_on_one_record_has_a_new_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(numbers_of_reports_rise_over_resets_and_a_revert, device, gone),
-        cmocka_unit_test_setup_teardown(the_sixteenth_report_on_one_record_has_a_new_number, device, gone),
-        cmocka_unit_test_setup_teardown(a_plain_boot_writes_nothing, device, gone),
-        cmocka_unit_test_setup_teardown(a_signed_update_is_fetched_tried_and_confirmed, device, gone),
+        cmocka_unit_test_setup_teardown(numbers_of_reports_rise_over_resets_and_a_revert, device, fake_gone),
+        cmocka_unit_test_setup_teardown(the_sixteenth_report_on_one_record_has_a_new_number, device,
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(a_plain_boot_writes_nothing, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_signed_update_is_fetched_tried_and_confirmed, device, fake_gone),
         cmocka_unit_test_setup_teardown(no_health_before_the_deadline_goes_back_and_is_not_tried_again,
-                                        device, gone),
-        cmocka_unit_test_setup_teardown(a_failed_self_test_goes_back_at_once, device, gone),
-        cmocka_unit_test_setup_teardown(three_tries_that_die_go_back, device, gone),
+                                        device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_failed_self_test_goes_back_at_once, device, fake_gone),
+        cmocka_unit_test_setup_teardown(three_tries_that_die_go_back, device, fake_gone),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_rejected_before_a_byte_is_asked_for, device,
-                                        gone),
-        cmocka_unit_test_setup_teardown(every_flipped_bit_of_a_manifest_is_refused, device, gone),
-        cmocka_unit_test_setup_teardown(a_cut_connection_is_resumed_where_it_was, device, gone),
+                                        fake_gone),
+        cmocka_unit_test_setup_teardown(every_flipped_bit_of_a_manifest_is_refused, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_cut_connection_is_resumed_where_it_was, device, fake_gone),
         cmocka_unit_test_setup_teardown(a_wrong_byte_is_found_in_flash_and_given_up_after_three_downloads,
-                                        device, gone),
-        cmocka_unit_test_setup_teardown(more_bytes_than_were_signed_are_not_read, device, gone),
-        cmocka_unit_test_setup_teardown(a_redirect_is_refused, device, gone),
-        cmocka_unit_test_setup_teardown(checks_back_off_while_the_server_is_away, device, gone),
-        cmocka_unit_test_setup_teardown(a_lonely_device_reboots, device, gone),
-        cmocka_unit_test_setup_teardown(a_token_sets_the_clock_floor_and_no_token_makes_stale, device, gone),
+                                        device, fake_gone),
+        cmocka_unit_test_setup_teardown(more_bytes_than_were_signed_are_not_read, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_redirect_is_refused, device, fake_gone),
+        cmocka_unit_test_setup_teardown(checks_back_off_while_the_server_is_away, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_lonely_device_reboots, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_token_sets_the_clock_floor_and_no_token_makes_stale, device,
+                                        fake_gone),
         cmocka_unit_test_setup_teardown(a_rotated_key_is_learnt_through_the_chain_before_the_offer_is_judged,
-                                        device, gone),
-        cmocka_unit_test_setup_teardown(a_set_that_the_pin_does_not_name_is_refused, device, gone),
-        cmocka_unit_test_setup_teardown(a_forged_next_set_is_refused_and_the_old_one_stays, device, gone),
+                                        device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_set_that_the_pin_does_not_name_is_refused, device, fake_gone),
+        cmocka_unit_test_setup_teardown(a_forged_next_set_is_refused_and_the_old_one_stays, device,
+                                        fake_gone),
         cmocka_unit_test_setup_teardown(a_command_in_an_answer_is_done_once_and_its_result_sent, device,
-                                        gone),
+                                        fake_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
