@@ -72,11 +72,8 @@ enum pag_err pag_broker_write_lists(struct pag_broker *b)
     (void)pthread_mutex_lock(&b->lock);
     b->status.crl_number = b->crl.number;
     b->status.crl_until_s = b->crl.until_s;
-    if (b->status.state == PAG_BROKER_RUNNING) {
-        pag_child_signal(&b->child, SIGHUP);
-    } else {
-        b->reload_pending = true;
-    }
+    b->reload.pending = true;
+    pag_broker_tell(b);
     (void)pthread_mutex_unlock(&b->lock);
     if (err != PAG_OK) {
         pag_log_error(b->config.log, "broker.lists", PAG_F_STR("error", pag_err_word(err)));

@@ -60,6 +60,18 @@ struct pag_broker_conf {
 /* out->p is allocated; free() it. PAG_E_CONFIG: a path with a line break. */
 enum pag_err pag_broker_conf_text(const struct pag_broker_conf *conf, struct pag_buf *out);
 
+/*
+ * mosquitto forgets a SIGHUP that comes while it reads: its flag falls afterwards. So one is on its way at a
+ * time, counts when its log says so, and is repeated when it does not.
+ */
+struct pag_broker_reload {
+    bool pending; /* files have changed since the last SIGHUP */
+    bool asked;   /* SIGHUP sent, "Reloading config." not seen yet */
+    unsigned tries;
+    uint64_t sent_ms;
+    uint64_t rest_ms; /* until then it may still be reading */
+};
+
 struct pag_broker {
     struct pag_broker_config config; /* its texts are those below */
     char dir[PAG_BROKER_PATH], mosquitto[PAG_BROKER_PATH], plugin[PAG_BROKER_PATH];
@@ -73,11 +85,11 @@ struct pag_broker {
     struct pag_broker_lists lists;
     struct pag_crl crl;
 
-    pthread_mutex_t lock; /* child, status, reload_pending */
+    pthread_mutex_t lock; /* child, status, reload */
     pthread_cond_t changed;
     struct pag_child child;
     struct pag_broker_status status;
-    bool reload_pending; /* SIGHUP before its handler is there would end the broker */
+    struct pag_broker_reload reload;
 
     pthread_t thread;
     bool has_thread;
@@ -94,6 +106,8 @@ struct pag_broker {
 
 /* Lists to disk, then SIGHUP (now, or when the broker has come up). files is held. */
 enum pag_err pag_broker_write_lists(struct pag_broker *b);
+/* SIGHUP when one is due; before its handler is there it would end the broker. lock is held. */
+void pag_broker_tell(struct pag_broker *b);
 /* The thread: starts the process again and again until stop. */
 void *pag_broker_run(void *broker);
 

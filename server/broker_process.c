@@ -21,11 +21,55 @@ enum {
     STEADY_MS = 60000, /* after so long a run the back-off starts anew */
     PROBE_MS = 1000,
     STOP_MS = 5000,
+    RELOAD_LOST_MS = 500, /* without a line: it was reading when the signal came */
+    RELOAD_REST_MS = 100, /* after the line it reads on */
+    RELOAD_STEP_MS = 50,
+    RELOAD_TRIES = 20,
 };
 
 static uint64_t now_ms(const struct pag_broker *b)
 {
     return b->config.clock.now_ms(b->config.clock.ctx);
+}
+
+void pag_broker_tell(struct pag_broker *b)
+{
+    struct pag_broker_reload *r = &b->reload;
+    uint64_t now = now_ms(b);
+    bool lost = r->asked && now - r->sent_ms >= RELOAD_LOST_MS;
+    bool due = !r->asked && r->pending && now >= r->rest_ms;
+    if (b->status.state != PAG_BROKER_RUNNING || !(lost || due)) {
+        return;
+    }
+    r->tries = lost ? r->tries + 1 : 0;
+    if (r->tries == RELOAD_TRIES) {
+        pag_log_error(b->config.log, "broker.reload_not_seen", PAG_F_U64("tries", r->tries));
+        memset(r, 0, sizeof *r);
+        return;
+    }
+    r->pending = lost; /* the next line may be of the first of two signals: once more then */
+    r->asked = true;
+    r->sent_ms = now;
+    pag_child_signal(&b->child, SIGHUP);
+}
+
+/* On the thread. */
+static void reload_seen(struct pag_broker *b)
+{
+    (void)pthread_mutex_lock(&b->lock);
+    b->reload.asked = false;
+    b->reload.rest_ms = now_ms(b) + RELOAD_REST_MS;
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+/* How long the thread may sleep. */
+static int reload_step(struct pag_broker *b)
+{
+    (void)pthread_mutex_lock(&b->lock);
+    pag_broker_tell(b);
+    bool busy = b->reload.asked || b->reload.pending || now_ms(b) < b->reload.rest_ms;
+    (void)pthread_mutex_unlock(&b->lock);
+    return busy ? RELOAD_STEP_MS : PROBE_MS;
 }
 
 /* On the thread. */
@@ -122,7 +166,8 @@ static enum pag_err launch(struct pag_broker *b, struct pag_fail *why)
     struct pag_child started;
     pick_ports(b);
     (void)pthread_mutex_lock(&b->lock);
-    b->reload_pending = false; /* it reads what is there now; what is written from here on sets it again */
+    memset(&b->reload, 0,
+           sizeof b->reload); /* it reads what is there now; what is written from here on sets it again */
     (void)pthread_mutex_unlock(&b->lock);
     enum pag_err err = write_conf(b);
     if (err == PAG_OK) {
@@ -150,10 +195,7 @@ static void came_up(struct pag_broker *b)
     bool first = b->status.state == PAG_BROKER_STARTING;
     if (first) {
         b->status.state = PAG_BROKER_RUNNING;
-        if (b->reload_pending) {
-            pag_child_signal(&b->child, SIGHUP);
-        }
-        b->reload_pending = false;
+        pag_broker_tell(b);
     }
     (void)pthread_mutex_unlock(&b->lock);
     if (first) {
@@ -170,6 +212,9 @@ static void take_line(struct pag_broker *b)
     text = text == NULL ? b->line : text + 2;
     if (strstr(text, "mosquitto version ") == text && strstr(text, " running") != NULL) {
         came_up(b);
+    }
+    if (strcmp(text, "Reloading config.") == 0) {
+        reload_seen(b);
     }
     bool error = strncmp(text, "Error", 5) == 0;
     if (error || strncmp(b->last_line, "Error", 5) != 0) { /* the error says more than what follows it */
@@ -231,7 +276,8 @@ static void watch(struct pag_broker *b)
     while (!atomic_load(&b->stop)) {
         struct pollfd p[2] = { { .fd = b->wake, .events = POLLIN },
                                { .fd = b->child.out_fd, .events = POLLIN } };
-        (void)poll(p, open ? 2 : 1, open ? PROBE_MS : 20);
+        int most = reload_step(b);
+        (void)poll(p, open ? 2 : 1, open ? most : 20);
         if (open && p[1].revents != 0) {
             open = read_log(b);
         }

@@ -27,8 +27,8 @@ static bool fits(struct building *b, const struct pag_broker_topic *right, bool 
 {
     bool ok = pag_broker_right_ok(right, own);
     if (!ok) {
-        pag_log_error(b->log, "broker.right_left_out",
-                      PAG_F_STR("user", b->account->user), PAG_F_STR("topic", right->pattern));
+        pag_log_error(b->log, "broker.right_left_out", PAG_F_STR("user", b->account->user),
+                      PAG_F_STR("topic", right->pattern));
     }
     return ok;
 }

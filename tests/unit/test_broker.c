@@ -176,17 +176,22 @@ static void a_missing_program_is_said_and_tried_again(void **state)
     assert_int_equal(pag_broker_new(&config, &b, NULL, NULL), PAG_OK);
     assert_int_equal(pag_broker_start(b, 100), PAG_E_TIMEOUT);
     pag_broker_status_get(b, &s);
+    for (int i = 0; i < 2000 && s.state != PAG_BROKER_WAITING; i++) {
+        (void)usleep(5000);
+        pag_broker_status_get(b, &s);
+    }
     assert_int_equal(s.state, PAG_BROKER_WAITING);
     assert_non_null(strstr(s.last_error, "/nonexistent/mosquitto"));
     pag_broker_free(b);
 }
 
 /* A stand-in that says it is up and writes a line for each SIGHUP. */
-static const char STAND_IN[] = "#!/bin/sh\n"
-                               "trap 'echo hup >>\"$(dirname \"$2\")/hups\"' HUP\n"
-                               "trap 'exit 0' TERM\n"
-                               "echo '1: mosquitto version 0 running'\n"
-                               "while :; do sleep 0.02; done\n";
+static const char STAND_IN[] =
+    "#!/bin/sh\n"
+    "trap 'echo hup >>\"$(dirname \"$2\")/hups\"; echo \"2: Reloading config.\"' HUP\n"
+    "trap 'exit 0' TERM\n"
+    "echo '1: mosquitto version 0 running'\n"
+    "while :; do sleep 0.02; done\n";
 
 static size_t hups(const struct place *p)
 {
@@ -242,6 +247,54 @@ static void refusals_are_on_disk_before_the_broker_is_told(void **state)
     assert_int_equal(pag_broker_allow(b, "dev-a"), PAG_OK);
     assert_false(acl_says(p, "dev-a"));
     assert_int_equal(hups_within(p, 2, 3000), 2);
+    pag_broker_free(b);
+}
+
+/* Like mosquitto 2.0: what comes while it reads is forgotten when it has read. */
+static const char FORGETFUL[] = "#!/bin/sh\n"
+                                "dir=$(dirname \"$2\")\n"
+                                "due=0\n"
+                                "trap 'due=1' HUP\n"
+                                "trap 'exit 0' TERM\n"
+                                "echo '1: mosquitto version 0 running'\n"
+                                "while :; do\n"
+                                "  if [ $due = 1 ]; then\n"
+                                "    echo '2: Reloading config.'\n"
+                                "    cp \"$dir/acl\" \"$dir/read\"\n"
+                                "    sleep 0.4\n"
+                                "    due=0\n"
+                                "  fi\n"
+                                "  sleep 0.02\n"
+                                "done\n";
+
+static bool has_read(const struct place *p, const char *what)
+{
+    char path[400];
+    bool found = false;
+    (void)snprintf(path, sizeof path, "%s/read", p->paths.broker_dir);
+    for (int i = 0; i < 2000 && !found; i++) {
+        struct pag_buf text = { NULL, 0, 0 };
+        found = pag_fs_read(path, 1 << 20, &text, NULL) == PAG_OK && text.n > 0 &&
+                memmem(text.p, text.n, what, strlen(what)) != NULL;
+        pag_fs_buf_free(&text);
+        (void)usleep(5000);
+    }
+    return found;
+}
+
+static void a_refusal_reaches_a_broker_that_is_reading_the_one_before(void **state)
+{
+    struct place *p = *state;
+    struct pag_broker *b = NULL;
+    write_starter(p, FORGETFUL);
+    assert_int_equal(pag_broker_new(&p->config, &b, NULL, NULL), PAG_OK);
+    assert_int_equal(pag_broker_start(b, 5000), PAG_OK);
+    assert_int_equal(pag_broker_deny(b, NULL, "dev-a"), PAG_OK);
+    assert_true(has_read(p, "user dev-a\n"));
+    assert_int_equal(pag_broker_deny(b, NULL, "dev-b"), PAG_OK);
+    assert_int_equal(pag_broker_deny(b, NULL, "dev-c"), PAG_OK);
+    assert_true(has_read(p, "user dev-b\n"));
+    assert_true(has_read(p, "user dev-c\n"));
     pag_broker_free(b);
 }
 
@@ -329,6 +382,7 @@ int main(void)
         cmocka_unit_test(a_broker_that_ends_at_once_is_started_again_ever_more_slowly),
         cmocka_unit_test(a_missing_program_is_said_and_tried_again),
         cmocka_unit_test(refusals_are_on_disk_before_the_broker_is_told),
+        cmocka_unit_test(a_refusal_reaches_a_broker_that_is_reading_the_one_before),
         cmocka_unit_test(the_store_s_list_replaces_what_was_there),
         cmocka_unit_test(init_refuses_to_run_twice_and_names_what_exists),
         cmocka_unit_test(no_root_key_stays_and_the_export_is_nagged_about),
