@@ -153,6 +153,7 @@ struct pag_http_reply {
     size_t header_n;
     const char *etag; /* quoted strong tag or NULL: answers If-None-Match with 304, If-Match with 412 */
     bool close;       /* close after this reply */
+    bool expects;     /* the same request follows on this connection: quirk_close_fast does not count */
 };
 void pag_http_reply(struct pag_http_request *req, const struct pag_http_reply *reply);
 

@@ -175,7 +175,8 @@ bool pag_http_head_build(struct pag_http_exchange *ex, const struct pag_http_rep
     struct pag_buf b = { pag_arena_raw(ex->req.arena, room), 0, room };
     size_t date_n = 0;
     const char *date = pag_http_date(l, &date_n);
-    ex->out.close = reply->close || !ex->meta.keep_alive || l->detached || l->http->config.quirk_close_fast;
+    bool fast = l->http->config.quirk_close_fast && !reply->expects;
+    ex->out.close = reply->close || !ex->meta.keep_alive || l->detached || fast;
     bool no_content = reply->status == 204 || reply->status == 304 || reply->status < 200;
     bool ok =
         b.p != NULL && put_status(&b, reply->status) && pag_buf_put(&b, pag_span_of(date, date_n)) == PAG_OK;

@@ -106,6 +106,8 @@ def send(server, request, device=None, port="device", head=False):
             if not piece:
                 return Answer(got, head)
             got += piece
+            if got.startswith(b"HTTP/1.1 401") and got.endswith(b"\r\n\r\n") and b"\r\nConnection: close" not in got:
+                return Answer(got, head)  # it waits there for the same request with a user
 
 
 def get(server, path, headers=(), device=None, port="device", method="GET", version="1.1"):

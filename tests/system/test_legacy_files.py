@@ -1,6 +1,8 @@
 """Named files for esp_https_ota and everything else that asks for a file: docs/spec/legacy-http.md 4 and 5."""
 
+import base64
 import hashlib
+import http.client
 import subprocess
 
 import pytest
@@ -90,6 +92,27 @@ def test_a_401_says_how_to_prove_it(server, shelf):
     url = f"http://x:{token}@127.0.0.1:{server.ports['legacy']}/files/asks/firmware.bin"
     done = subprocess.run(["wget", "-q", "-O", "-", "--tries=1", "--no-proxy", url], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, V1)
+
+
+def test_the_user_may_be_said_on_the_connection_that_was_refused(server, shelf):
+    # esp_https_ota has no other: it writes the second request where it read the 401.
+    legacy.Shelf(server, "same", "esp32", ("lamp-r1",), legacy_auth="token", plain_http=True).publish("1.0.0", firmware=V1)
+    token = server.rest("POST", "/tokens", {"name": "same", "role": "viewer", "product": "same", "ttl_s": 3600})["token"]
+    said = base64.b64encode(f"x:{token}".encode()).decode()
+    wrong = base64.b64encode(b"x:y").decode()
+    for user, status, body in ((said, 200, V1), (wrong, 401, b"")):
+        link = http.client.HTTPConnection("127.0.0.1", server.ports["legacy"], timeout=20)
+        link.request("GET", "/files/same/firmware.bin", headers=dict(legacy.IDF))
+        first = link.getresponse()
+        assert (first.status, first.read(), first.will_close) == (401, b"", False)
+        port = link.sock.getsockname()
+        link.request("GET", "/files/same/firmware.bin", headers=dict(legacy.IDF) | {"Authorization": "Basic " + user})
+        assert link.sock.getsockname() == port, "the same connection"
+        second = link.getresponse()
+        assert (second.status, second.read(), second.will_close) == (status, body, True)
+        link.close()
+    old = get(server, "/files/same/firmware.bin", port="legacy", version="1.0")
+    assert (old.status, old.header("connection")) == (401, "close")
 
 
 def test_a_certificate_for_one_product_opens_no_other(server, shelf):

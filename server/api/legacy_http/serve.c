@@ -11,15 +11,22 @@
 #include "server/api/transfer.h"
 
 /*
- * These clients want the connection gone at once: a second one would exhaust their memory. ESP-IDF's client
- * and wget have a user in their address and say it only when a 401 names Basic.
+ * These clients want the connection gone at once: a second one would exhaust their memory. But ESP-IDF's
+ * client and wget have a user in their address and say it only when a 401 names Basic, and esp_https_ota says
+ * it on the same connection or never: that one stays open until a user was said.
  */
 void pag_serve_status(struct pag_serve *s, unsigned status)
 {
+    bool asks = status == 401;
+    bool said = pag_http_header_get(s->req, "Authorization").p != NULL;
     struct pag_http_header ask = { pag_span_str("WWW-Authenticate"),
                                    pag_span_str("Basic realm=\"pagurus\"") };
     struct pag_http_reply reply = {
-        .status = status, .header = &ask, .header_n = status == 401 ? 1 : 0, .close = true
+        .status = status,
+        .header = &ask,
+        .header_n = asks ? 1 : 0,
+        .close = !asks || said,
+        .expects = asks && !said,
     };
     pag_http_reply(s->req, &reply);
 }
