@@ -117,6 +117,9 @@ enum pag_err pag_command_event(struct pag_store_tx *tx, const struct pag_command
 struct pag_native_result;
 enum pag_err pag_command_end(struct pag_store_tx *tx, struct pag_op *op, const char *device,
                              const struct pag_native_result *result);
+/* secureesp.c: a connected device that has nothing to do is told to fetch the image that is due; others have it
+ * with their next status. Counts in *d and writes its row then. */
+enum pag_err pag_secureesp_tell(struct pag_store_tx *tx, struct pag_arena *arena, struct pag_device *d);
 /* The device's row after its action has moved on. */
 enum pag_err pag_settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
                                const struct pag_action *a);

@@ -74,7 +74,7 @@ static enum pag_err judge_with(const struct judging *j, struct pag_device *d, co
                                           .due_version = offer ? r->version : NULL,
                                           .due_sha256 = offer ? r->image[plan.image].sha256 : NULL };
     d->state = pag_device_judge(&view, d->why);
-    return PAG_OK;
+    return offer ? pag_secureesp_tell(j->tx, j->arena, d) : PAG_OK;
 }
 
 static enum pag_err judge_one(const struct judging *j, struct pag_device *d)

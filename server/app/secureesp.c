@@ -189,20 +189,38 @@ static enum pag_err move_action(struct visit *v, enum pag_report_state to, const
     return err == PAG_OK ? pag_action_event(v->tx, &v->a) : err;
 }
 
-static enum pag_err queue_step(struct visit *v, enum pag_command_kind kind)
+static enum pag_err queue_step(struct pag_store_tx *tx, struct pag_device *d, enum pag_command_kind kind)
 {
+    struct pag_db *db = pag_store_tx_db(tx);
     struct pag_command c;
     memset(&c, 0, sizeof c);
-    memcpy(c.device, v->d.id, sizeof c.device);
-    memcpy(c.product, v->d.product, sizeof c.product);
+    memcpy(c.device, d->id, sizeof c.device);
+    memcpy(c.product, d->product, sizeof c.product);
     memcpy(c.actor, "system", sizeof "system");
     c.kind = kind;
-    c.created_ms = pag_store_tx_now(v->tx);
+    c.created_ms = pag_store_tx_now(tx);
     c.expires_ms = c.created_ms + (int64_t)STEP_TTL_S * 1000;
-    v->d.commands_queued++;
-    enum pag_err err = pag_command_add(v->db, &c);
-    err = err == PAG_OK ? pag_device_update(v->db, &v->d) : err;
-    return err == PAG_OK ? pag_command_event(v->tx, &c, "command.queued") : err;
+    d->commands_queued++;
+    enum pag_err err = pag_command_add(db, &c);
+    err = err == PAG_OK ? pag_device_update(db, d) : err;
+    return err == PAG_OK ? pag_command_event(tx, &c, "command.queued") : err;
+}
+
+enum pag_err pag_secureesp_tell(struct pag_store_tx *tx, struct pag_arena *arena, struct pag_device *d)
+{
+    struct pag_command *list = NULL;
+    size_t n = 0;
+    if (d->protocol != PAG_PROTOCOL_SECUREESP || !d->online || d->open_action != 0) {
+        return PAG_OK;
+    }
+    enum pag_err err = list_commands(pag_store_tx_db(tx), arena, d->id, &list, &n);
+    for (size_t i = 0; err == PAG_OK && i < n; i++) {
+        if (is_open(&list[i]) &&
+            pag_command_state_at(&list[i], pag_store_tx_now(tx)) != PAG_COMMAND_EXPIRED) {
+            return PAG_OK; /* the status after it brings the update about */
+        }
+    }
+    return err == PAG_OK ? queue_step(tx, d, (enum pag_command_kind)PAG_WORD_FIRMWARE) : err;
 }
 
 static const struct pag_command *failed_since(const struct visit *v, int64_t since_ms, uint32_t *n)
@@ -228,11 +246,11 @@ static enum pag_err next_step(struct visit *v)
     case PAG_STEP_WAIT:
         return PAG_OK;
     case PAG_STEP_FIRMWARE:
-        return queue_step(v, (enum pag_command_kind)PAG_WORD_FIRMWARE);
+        return queue_step(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FIRMWARE);
     case PAG_STEP_FLASH:
-        return queue_step(v, (enum pag_command_kind)PAG_WORD_FLASH);
+        return queue_step(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FLASH);
     case PAG_STEP_REBOOT:
-        return queue_step(v, PAG_COMMAND_REBOOT);
+        return queue_step(v->tx, &v->d, PAG_COMMAND_REBOOT);
     case PAG_STEP_GIVE_UP:
         return move_action(v, PAG_REPORT_FAILED, last != NULL ? last->result : "it does not fetch the image");
     }

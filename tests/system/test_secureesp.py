@@ -411,6 +411,31 @@ def test_an_update_goes_from_firmware_over_flash_and_reboot_to_confirmed(server,
     server.until(lambda: commands(server, one) == [("firmware", "done"), ("flash", "done"), ("reboot", "done")], 20)
 
 
+@pytest.mark.client("secureESP8266", "00.00.08.i", "told of a release while it is connected")
+def test_a_publish_tells_connected_devices_at_once_and_once(server, tmp_path):
+    prompt = signing.Publisher(server, "prompt", "esp8266", ("d1mini",))
+    speaks(server, "prompt", downloadserver="localhost", mqttserver="localhost")
+    images = {v: esp8266.arduino("prompt", v, filler=20000) for v in VERSIONS[:2]}
+    prompt.publish(VERSIONS[0], images[VERSIONS[0]])
+    mac = f"84f3eb{next(_next):06x}"
+    claim = code(server, "prompt", mac=mac)
+    one = secureesp.Sketch(mac, tmp_path, (server.data / "ca" / "root.pem").read_bytes(), config(server, "/secureesp8266/prompt"), VERSIONS[0],
+                           {image: v for v, image in images.items()}, interval=3600)
+    key, cert = (one.get(f"/{mac}.{file}?claim={claim}")[1] for file in ("key", "crt"))
+    one.identity(cert, key)
+    one.start()
+    try:
+        server.until(lambda: device(server, one)["state"] == "up_to_date" and device(server, one)["online"], 20)
+        prompt.publish(VERSIONS[1], images[VERSIONS[1]])
+        server.until(lambda: "firmware" in one.log, 20)  # its next status would come in an hour
+        server.until(lambda: (device(server, one)["action"] or {}).get("state") == "downloaded", 20)
+        one.interval = 0.2
+        server.until(lambda: device(server, one)["running"]["version"] == VERSIONS[1], 60)
+        assert [x for x in one.log if isinstance(x, str)] == ["firmware", "flash", "reboot"]
+    finally:
+        one.stop()
+
+
 @pytest.mark.client("secureESP8266", "00.00.08.i", "after a 304 nothing is flashed")
 def test_after_a_304_nothing_is_flashed(server, sketch):
     one = sketch("00.00.08.h").start()

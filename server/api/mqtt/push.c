@@ -81,7 +81,7 @@ static enum pag_err fanout_step(struct pag_mqtt_head *head, struct pag_head_fano
     enum pag_err err = pag_app_product(call, f->product, &product);
     err = err == PAG_OK ? pag_app_dialect_of(call, product.id, &dialect) : err;
     if (err == PAG_OK &&
-        dialect != PAG_DIALECT_SECUREESP) { /* else its next status brings the update about */
+        dialect != PAG_DIALECT_SECUREESP) { /* else a command to fetch it is queued already */
         err = pag_app_device_ids(call, f->product, f->after[0] != '\0' ? f->after : NULL, DEVICES_AT_ONCE,
                                  &id, &n);
     }
