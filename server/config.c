@@ -385,7 +385,8 @@ static const struct pag_ini_key keys[] = {
       AT(limits, transfers),
       .doc = "Image downloads at the same time. Over it a native device hears 503 with Retry-After, an old "
              "one 304: "
-             "it asks again at its next poll." },
+             "it asks again at its next poll. At most three quarters of them go to clients without a "
+             "certificate." },
     { .section = "limits",
       .key = "device_requests",
       .preset = "5",

@@ -13,6 +13,7 @@ struct pag_api_transfer {
     struct pag_app_thread *thread;
     uint64_t bytes; /* of the whole image; with pieces the last one makes it whole */
     bool head;      /* HEAD: nothing was to be sent */
+    bool shared;    /* its client has shown no certificate */
     bool looks;     /* its client reads the header and goes when it has that version */
     void (*after)(const struct pag_api_transfer *t); /* when told, but for HEAD; may be NULL */
     struct pag_transfer what;                        /* its texts are below */
@@ -25,7 +26,7 @@ bool pag_api_transfers_full(struct pag_api *api);
 
 /*
  * Counts one more; pag_api_transfer_done, as done of the reply with this as its done_ctx, ends it. device:
- * may be NULL. NULL: no memory.
+ * may be NULL. NULL: no memory, or as many without a certificate as there may be.
  */
 struct pag_api_transfer *pag_api_transfer_new(const struct pag_http_request *req,
                                               struct pag_app_thread *thread, const char *device,

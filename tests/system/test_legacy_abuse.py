@@ -178,3 +178,29 @@ def test_two_addresses_in_turn_under_one_mac_are_told_once(server, shelf):
         ask("127.0.0.3")
     found = server.until(twins)
     assert len(found) == 1 and found[0]["data"]["address"] in ("127.0.0.2", "127.0.0.3")
+
+
+def test_strangers_that_read_nothing_leave_room_for_devices_with_certificates(make_server):
+    one = make_server("mqtt.mode=off", "limits.transfers=4").start()
+    shelf = legacy.Shelf(one, "big")
+    shelf.publish("1.0.0", firmware=esp8266.arduino("big", "1.0.0", filler=900000))
+    links = []
+    try:
+        for n in range(8):
+            asks = esp8266.Updater(one, "big", f"5ccf7b00000{n}", esp8266.arduino("big", "0.9.0"))
+            head = "".join(f"{k}: {v}\r\n" for k, v in asks.headers())
+            links.append(socket.socket())
+            links[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            links[-1].settimeout(20)
+            links[-1].connect(("127.0.0.1", one.ports["device"]))
+            links[-1] = one.tls().wrap_socket(links[-1], server_hostname="localhost")
+            links[-1].sendall(f"GET /update/big HTTP/1.0\r\n{head}\r\n".encode())
+            links[-1].status = int(links[-1].recv(12).split()[1])
+        assert [link.status for link in links] == [200] * 3 + [304] * 5
+        mine = one.enroll("big", "5ccf7b0000ff", chip=1, hardware=b"d1mini")
+        asks = esp8266.Updater(one, "big", "5ccf7b0000ff", esp8266.arduino("big", "0.9.0"))
+        assert mine.request("GET", "/update/big", headers=dict(asks.headers())).status == 200
+    finally:
+        for link in links:
+            link.close()
+    one.until(lambda: "pagurus_downloads 0" in one.console_request("GET", "/metrics", headers={"Authorization": "Bearer " + one.token}).body.decode())
