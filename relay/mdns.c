@@ -5,21 +5,9 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "relay/dns.h"
 
 enum {
-    TYPE_A = 1,
-    TYPE_PTR = 12,
-    TYPE_TXT = 16,
-    TYPE_SRV = 33,
-    TYPE_ANY = 255,
-    CLASS_IN = 1,
-    CLASS_MASK = 0x7FFF, /* the top bit is "cache flush" in answers, "unicast, please" in questions */
-    ASK_UNICAST = 0x8000,
-    FLAG_ANSWER = 0x8000,
-    HEADER = 12,
-    LABEL_MAX = 63,
-    NAME_MAX_BYTES = 255,
-    LABELS_MAX = 128,
     HOSTS_MAX = PAG_MDNS_FOUND_MAX,
     SERVICES = 4,
     ASK_MAX = 12, /* missing things a packet asks for */
@@ -84,78 +72,6 @@ void pag_mdns_list_free(struct pag_mdns_list *list)
 
 /* ---- names ---- */
 
-struct name {
-    char text[NAME_MAX_BYTES + 1]; /* labels with dots, printable */
-    size_t n;
-    size_t first; /* bytes of the first label */
-};
-
-static enum pag_err label_put(struct name *out, struct pag_span label)
-{
-    if (out->n + label.n + 1 > NAME_MAX_BYTES) {
-        return PAG_E_SYNTAX;
-    }
-    if (out->n > 0) {
-        out->text[out->n++] = '.';
-    } else {
-        out->first = label.n;
-    }
-    for (size_t i = 0; i < label.n; i++) {
-        uint8_t c = label.p[i];
-        out->text[out->n++] = (char)(c >= 0x20 && c != 0x7F ? c : '?');
-    }
-    out->text[out->n] = '\0';
-    return PAG_OK;
-}
-
-/* Where a pointer at i leads: strictly before lowest, so that every name ends. */
-static enum pag_err pointer_read(struct pag_span p, size_t i, size_t lowest, size_t *to)
-{
-    if (i + 1 >= p.n) {
-        return PAG_E_SHORT;
-    }
-    size_t place = (size_t)(p.p[i] & 0x3FU) << 8 | p.p[i + 1];
-    if (place >= lowest) {
-        return PAG_E_SYNTAX;
-    }
-    *to = place;
-    return PAG_OK;
-}
-
-/* RFC 1035 4.1.4. *at moves behind the name. */
-static enum pag_err name_read(struct pag_span p, size_t *at, struct name *out)
-{
-    size_t i = *at;
-    size_t behind = 0; /* 0: no pointer yet */
-    size_t lowest = *at;
-    memset(out, 0, sizeof *out);
-    for (unsigned labels = 0; labels < LABELS_MAX; labels++) {
-        struct pag_span label;
-        enum pag_err err = PAG_OK;
-        if (i >= p.n) {
-            return PAG_E_SHORT;
-        }
-        uint8_t len = p.p[i];
-        if (len == 0) {
-            *at = behind != 0 ? behind : i + 1;
-            return PAG_OK;
-        }
-        if (len >= 0xC0) {
-            behind = behind != 0 ? behind : i + 2;
-            err = pointer_read(p, i, lowest, &i);
-            lowest = i;
-        } else {
-            bool fits = len <= LABEL_MAX && pag_span_sub(p, i + 1, len, &label) == PAG_OK;
-            err = fits ? label_put(out, label) : PAG_E_SYNTAX;
-            i += 1U + len;
-        }
-        if (err != PAG_OK) {
-            return err;
-        }
-    }
-    return PAG_E_SYNTAX;
-}
-
 static bool same(const char *a, const char *b)
 {
     return pag_span_eq_nocase(pag_span_str(a), b);
@@ -174,7 +90,7 @@ static void text_of(char *out, size_t cap, struct pag_span s)
 }
 
 /* "Kitchen Lamp._wled._tcp.local" -> service and "Kitchen Lamp". */
-static int service_of(const struct name *n)
+static int service_of(const struct pag_dns_name *n)
 {
     for (int i = 0; i < SERVICES; i++) {
         if (n->first > 0 && n->first < n->n && same(n->text + n->first + 1, services[i].name)) {
@@ -184,7 +100,7 @@ static int service_of(const struct name *n)
     return -1;
 }
 
-static void host_text(const struct name *n, char out[PAG_MDNS_NAME])
+static void host_text(const struct pag_dns_name *n, char out[PAG_MDNS_NAME])
 {
     struct pag_span s = pag_span_str(n->text);
     if (s.n > 6 && same(n->text + s.n - 6, ".local")) {
@@ -195,7 +111,7 @@ static void host_text(const struct name *n, char out[PAG_MDNS_NAME])
 
 /* ---- what is known ---- */
 
-static struct instance *instance_of(struct pag_mdns_set *set, const struct name *n)
+static struct instance *instance_of(struct pag_mdns_set *set, const struct pag_dns_name *n)
 {
     char name[PAG_MDNS_NAME];
     int service = service_of(n);
@@ -250,40 +166,6 @@ const char *pag_mdns_host(const struct pag_mdns_list *list, const char *host)
 
 /* ---- records ---- */
 
-struct record {
-    struct name name;
-    uint16_t type, class;
-    uint32_t ttl;
-    size_t at; /* of the data in the packet */
-    struct pag_span data;
-};
-
-static enum pag_err record_read(struct pag_span p, size_t *at, struct record *out)
-{
-    struct pag_span fixed;
-    enum pag_err err = name_read(p, at, &out->name);
-    if (err != PAG_OK || pag_span_sub(p, *at, 10, &fixed) != PAG_OK) {
-        return err != PAG_OK ? err : PAG_E_SHORT;
-    }
-    out->type = pag_u16be(fixed.p);
-    out->class = pag_u16be(fixed.p + 2) & CLASS_MASK;
-    out->ttl = pag_u32be(fixed.p + 4);
-    out->at = *at + 10;
-    if (pag_span_sub(p, out->at, pag_u16be(fixed.p + 8), &out->data) != PAG_OK) {
-        return PAG_E_SHORT;
-    }
-    *at = out->at + out->data.n;
-    return PAG_OK;
-}
-
-/* A text of a name inside the record's data, which may point anywhere before it. */
-static enum pag_err name_in(struct pag_span p, const struct record *r, size_t skip, struct name *out)
-{
-    size_t at = r->at + skip;
-    struct pag_span upto = { p.p, r->at + r->data.n };
-    return skip < r->data.n ? name_read(upto, &at, out) : PAG_E_SHORT;
-}
-
 static void txt_pair(struct instance *one, struct pag_span key, struct pag_span value)
 {
     const struct {
@@ -327,11 +209,11 @@ static void txt_read(struct instance *one, struct pag_span data)
     }
 }
 
-static enum pag_err ptr_take(struct pag_mdns_set *set, struct pag_span p, const struct record *r,
+static enum pag_err ptr_take(struct pag_mdns_set *set, struct pag_span p, const struct pag_dns_record *r,
                              const char *from)
 {
-    struct name target;
-    enum pag_err err = name_in(p, r, 0, &target);
+    struct pag_dns_name target;
+    enum pag_err err = pag_dns_name_in(p, r, 0, &target);
     struct instance *one = err == PAG_OK ? instance_of(set, &target) : NULL;
     if (one != NULL) {
         one->here = r->ttl != 0; /* 0: it says good-bye */
@@ -340,11 +222,11 @@ static enum pag_err ptr_take(struct pag_mdns_set *set, struct pag_span p, const 
     return err;
 }
 
-static enum pag_err srv_take(struct pag_mdns_set *set, struct pag_span p, const struct record *r,
+static enum pag_err srv_take(struct pag_mdns_set *set, struct pag_span p, const struct pag_dns_record *r,
                              const char *from)
 {
-    struct name target;
-    enum pag_err err = name_in(p, r, 6, &target);
+    struct pag_dns_name target;
+    enum pag_err err = pag_dns_name_in(p, r, 6, &target);
     struct instance *one = err == PAG_OK ? instance_of(set, &r->name) : NULL;
     if (one != NULL) {
         one->has_srv = true;
@@ -355,27 +237,27 @@ static enum pag_err srv_take(struct pag_mdns_set *set, struct pag_span p, const 
     return err;
 }
 
-static enum pag_err record_take(struct pag_mdns_set *set, struct pag_span p, const struct record *r,
+static enum pag_err record_take(struct pag_mdns_set *set, struct pag_span p, const struct pag_dns_record *r,
                                 const char *from)
 {
     struct instance *one = NULL;
     char name[PAG_MDNS_NAME];
     char address[PAG_MDNS_ADDRESS];
-    if (r->class != CLASS_IN) {
+    if (r->class != PAG_DNS_IN) {
         return PAG_OK;
     }
     switch (r->type) {
-    case TYPE_PTR:
+    case PAG_DNS_PTR:
         return ptr_take(set, p, r, from);
-    case TYPE_SRV:
+    case PAG_DNS_SRV:
         return srv_take(set, p, r, from);
-    case TYPE_TXT:
+    case PAG_DNS_TXT:
         one = instance_of(set, &r->name);
         if (one != NULL) {
             txt_read(one, r->data);
         }
         return PAG_OK;
-    case TYPE_A:
+    case PAG_DNS_A:
         if (r->data.n == 4 && r->ttl != 0) {
             host_text(&r->name, name);
             (void)snprintf(address, sizeof address, "%u.%u.%u.%u", (unsigned)r->data.p[0],
@@ -390,17 +272,17 @@ static enum pag_err record_take(struct pag_mdns_set *set, struct pag_span p, con
 
 enum pag_err pag_mdns_read(struct pag_mdns_list *list, struct pag_span packet, const char *from)
 {
-    struct record r;
-    size_t at = HEADER;
-    if (packet.n < HEADER) {
+    struct pag_dns_record r;
+    size_t at = PAG_DNS_HEADER;
+    if (packet.n < PAG_DNS_HEADER) {
         return PAG_E_SHORT;
     }
-    if ((pag_u16be(packet.p + 2) & FLAG_ANSWER) == 0) {
+    if ((pag_u16be(packet.p + 2) & PAG_DNS_ANSWER) == 0) {
         return PAG_E_SYNTAX; /* somebody else's question */
     }
     for (unsigned q = pag_u16be(packet.p + 4); q > 0; q--) {
-        struct name asked;
-        enum pag_err err = name_read(packet, &at, &asked);
+        struct pag_dns_name asked;
+        enum pag_err err = pag_dns_name_read(packet, &at, &asked);
         if (err != PAG_OK || packet.n - at < 4) {
             return err != PAG_OK ? err : PAG_E_SHORT;
         }
@@ -408,7 +290,7 @@ enum pag_err pag_mdns_read(struct pag_mdns_list *list, struct pag_span packet, c
     }
     unsigned records = (unsigned)pag_u16be(packet.p + 6) + pag_u16be(packet.p + 8) + pag_u16be(packet.p + 10);
     for (; records > 0 && at < packet.n; records--) {
-        enum pag_err err = record_read(packet, &at, &r);
+        enum pag_err err = pag_dns_record_read(packet, &at, &r);
         err = err == PAG_OK ? record_take(list->set, packet, &r, from) : err;
         if (err != PAG_OK) {
             return err;
@@ -481,60 +363,13 @@ bool pag_mdns_is(const struct pag_mdns_found *f, const char *host)
 
 /* ---- questions ---- */
 
-static enum pag_err name_put(struct pag_buf *b, const char *dotted)
-{
-    enum pag_err err = PAG_OK;
-    struct pag_span s = pag_span_str(dotted);
-    for (size_t at = 0; err == PAG_OK && at < s.n;) {
-        size_t end = pag_span_find(s, at, '.');
-        if (end == at || end - at > LABEL_MAX) {
-            return PAG_E_SYNTAX;
-        }
-        err = pag_buf_put_u8(b, (uint8_t)(end - at));
-        err = err == PAG_OK ? pag_buf_put(b, (struct pag_span){ s.p + at, end - at }) : err;
-        at = end + 1;
-    }
-    return err == PAG_OK ? pag_buf_put_u8(b, 0) : err;
-}
-
-static enum pag_err u16_put(struct pag_buf *b, uint16_t v)
-{
-    uint8_t two[2] = { (uint8_t)(v >> 8), (uint8_t)v };
-    return pag_buf_put(b, pag_span_of(two, sizeof two));
-}
-
-/* instance: NULL, or a first label that may hold dots. */
-static enum pag_err question(struct pag_buf *b, const char *instance, const char *rest, uint16_t type)
-{
-    size_t before = b->n;
-    enum pag_err err = PAG_OK;
-    if (instance != NULL) {
-        struct pag_span label = pag_span_str(instance);
-        err = label.n <= LABEL_MAX ? pag_buf_put_u8(b, (uint8_t)label.n) : PAG_E_SYNTAX;
-        err = err == PAG_OK ? pag_buf_put(b, label) : err;
-    }
-    err = err == PAG_OK ? name_put(b, rest) : err;
-    err = err == PAG_OK ? u16_put(b, type) : err;
-    err = err == PAG_OK ? u16_put(b, CLASS_IN | ASK_UNICAST) : err;
-    b->n = err == PAG_OK ? b->n : before;
-    return err;
-}
-
-static enum pag_err head_put(struct pag_buf *b, uint16_t id)
-{
-    static const uint8_t rest[HEADER - 2];
-    b->n = 0;
-    enum pag_err err = u16_put(b, id);
-    return err == PAG_OK ? pag_buf_put(b, pag_span_of(rest, sizeof rest)) : err;
-}
-
 enum pag_err pag_mdns_ask(const struct pag_mdns_list *list, uint16_t id, struct pag_buf *out)
 {
     const struct pag_mdns_set *set = list->set;
     uint8_t n = 0;
-    enum pag_err err = head_put(out, id);
+    enum pag_err err = pag_dns_head(out, id);
     for (size_t i = 0; err == PAG_OK && i < SERVICES; i++, n++) {
-        err = question(out, NULL, services[i].name, TYPE_PTR);
+        err = pag_dns_question(out, NULL, services[i].name, PAG_DNS_PTR);
     }
     for (size_t i = 0; err == PAG_OK && i < set->instance_n && n < SERVICES + ASK_MAX; i++) {
         const struct instance *one = &set->instance[i];
@@ -543,7 +378,7 @@ enum pag_err pag_mdns_ask(const struct pag_mdns_list *list, uint16_t id, struct 
             service = services[s].protocol == one->f.protocol ? services[s].name : service;
         }
         if (one->here && (!one->has_srv || !one->has_txt)) {
-            err = question(out, one->f.name, service, TYPE_ANY);
+            err = pag_dns_question(out, one->f.name, service, PAG_DNS_ANY);
             n++;
         }
     }
@@ -555,8 +390,8 @@ enum pag_err pag_mdns_ask(const struct pag_mdns_list *list, uint16_t id, struct 
 
 enum pag_err pag_mdns_ask_host(const char *host, uint16_t id, struct pag_buf *out)
 {
-    enum pag_err err = head_put(out, id);
-    err = err == PAG_OK ? question(out, NULL, host, TYPE_A) : err;
+    enum pag_err err = pag_dns_head(out, id);
+    err = err == PAG_OK ? pag_dns_question(out, NULL, host, PAG_DNS_A) : err;
     if (err == PAG_OK) {
         out->p[5] = 1;
     }
