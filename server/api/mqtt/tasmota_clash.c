@@ -63,6 +63,18 @@ static int compare(const void *a, const void *b)
     return strcmp(((const struct place *)a)->topic, ((const struct place *)b)->topic);
 }
 
+/* The user of one or of what it lies below, where just one of both is the product's own; NULL: no such pair.
+ */
+static const char *other_of(const struct place *const *above, size_t depth, const struct place *one)
+{
+    for (size_t k = 0; k < depth; k++) {
+        if (above[k]->mine != one->mine) {
+            return one->mine ? above[k]->user : one->user;
+        }
+    }
+    return NULL;
+}
+
 /* Sorted, what begins with a topic follows it at once: above holds those that the one at hand begins with. */
 static const char *find(const struct places *p)
 {
@@ -73,10 +85,9 @@ static const char *find(const struct places *p)
         while (depth > 0 && !pag_span_starts(pag_span_str(one->topic), above[depth - 1]->topic)) {
             depth--;
         }
-        for (size_t k = 0; k < depth; k++) {
-            if (above[k]->mine != one->mine) {
-                return one->mine ? above[k]->user : one->user;
-            }
+        const char *other = other_of(above, depth, one);
+        if (other != NULL) {
+            return other;
         }
         if (depth < DEPTH_MAX) {
             above[depth++] = one;
