@@ -179,11 +179,11 @@ static enum pag_err check_rate(struct pag_call *call, const char *address)
     return pag_refuse(call, PAG_E_LIMIT, "rate-limited", "Too many claims from this address were refused.");
 }
 
-enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span text, const char *mac,
+enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span claim, const char *mac,
                                  const char *address)
 {
     struct pag_issuing *i = pag_arena_alloc(call->arena, sizeof *i);
-    struct pag_claim claim;
+    struct pag_claim code;
     enum pag_err err = i != NULL ? check_rate(call, address) : PAG_E_NO_MEMORY;
     if (err != PAG_OK) {
         return err;
@@ -191,12 +191,12 @@ enum pag_err pag_app_claim_ready(struct pag_call *call, struct pag_span text, co
     i->address = address;
     err = pag_claim_device_id(pag_span_str(mac), i->id);
     err = err == PAG_OK ? pag_mac_text(pag_span_str(mac), i->mac) : err;
-    if (err == PAG_OK && pag_claim_parse(text, &claim) != PAG_OK) {
+    if (err == PAG_OK && pag_claim_parse(claim, &code) != PAG_OK) {
         err = refuse_claim(call);
     }
     if (err == PAG_OK) {
-        memcpy(i->claim, claim.sha256, sizeof i->claim);
-        memset(&claim, 0, sizeof claim);
+        memcpy(i->claim, code.sha256, sizeof i->claim);
+        memset(&code, 0, sizeof code);
         err = look_up(call, call->thread->db, i, pag_app_now_ms(call->thread->app));
     }
     count_guess(call, i, err);

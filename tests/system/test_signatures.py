@@ -349,7 +349,8 @@ def test_what_is_signed_already_needs_no_trust_set(owner, keys, tmp_path):
     releases = {r["version"]: r for r in owner.server.rest("GET", f"/releases?product={owner.name}")["items"]}
     assert {v: r["state"] for v, r in releases.items()} == {"1.0.0": "published", "1.1.0": "published"}
     assert releases["1.0.0"]["images"][0]["signed_by"] == keys[0].id and releases["1.1.0"]["images"][0]["signatures"] == 1
-    refused = cli("release", "push", str(beside), "--product", owner.name, "--version", "1.1.0", want=4)
+    beside.write_bytes(esp8266.arduino(owner.name, "1.2.0"))
+    refused = cli("release", "push", str(beside), "--product", owner.name, want=4)
     assert "no trust set" in refused.stderr
 
 
