@@ -154,7 +154,7 @@ static inline void fake_sign_trust(struct fake *f, uint32_t version, struct pag_
     }
     fake_key(s->root, &t.root[0]);
     fake_key(s->release, &t.release[0]);
-    t.release[0].kinds = 1U << PAG_KIND_FIRMWARE | 1U << PAG_KIND_ROLLBACK_PERMIT;
+    t.release[0].kinds = 1U << PAG_KIND_FIRMWARE | 1U << PAG_KIND_ROLLBACK_PERMIT | 1U << PAG_KIND_COMMAND;
     fake_key(s->fresh, &t.freshness[0]);
     memcpy(sig.key_id, t.root[0].id, sizeof sig.key_id);
     struct pag_fail why = { 0 };

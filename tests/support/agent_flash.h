@@ -37,6 +37,8 @@ enum fake_cut {
     FAKE_CUT_KINDS
 };
 
+struct fake;
+
 struct fake_server {
     EVP_PKEY *root, *release, *fresh;
     uint8_t trust[PAG_TRUST_MAX];
@@ -59,6 +61,8 @@ struct fake_server {
     uint32_t last_report_seq;
     bool seq_sank; /* a report came with a number not above the one before */
     int32_t last_code;
+    uint32_t results, result_id; /* results of commands, and the last of them */
+    int32_t result_code;
     /* misbehaviour */
     uint16_t status;       /* answer everything with this, 0 = be good */
     const char *status_on; /* only requests that begin so; NULL: all */
@@ -72,13 +76,15 @@ struct fake_server {
     uint32_t token_valid_s;       /* 0: a day */
     uint32_t token_trust_version; /* 0: as offered */
     uint32_t nonces;              /* checks that asked for a token */
-    uint8_t commands[64];
+    uint8_t commands[320];
     size_t commands_n;
     /* the claim: worth one public key */
     uint8_t claimed[PAG_SHA256_BYTES];
     bool claim_used;
+    char claim[PAG_CLAIM_MAX + 1]; /* as it came */
     uint32_t enrolled, turned_away;
     const char *broker; /* told to who enrols; NULL: none */
+    void (*on_enroll)(struct fake *f, struct pag_span body); /* answers instead; NULL: the claim counts */
 };
 
 struct fake {
@@ -106,7 +112,7 @@ struct fake {
     void (*watch)(struct fake *f, enum pag_area area, uint32_t off, struct pag_span data, bool whole);
     void *watch_ctx;
     /* network */
-    uint8_t certificate[64], key[64]; /* shown on the last connection */
+    uint8_t certificate[700], key[200]; /* shown on the last connection */
     size_t certificate_n, key_n;
     bool open, ready_slow, down;
     uint8_t tx[FAKE_TX]; /* what the device has sent of the present request */

@@ -116,6 +116,11 @@ static inline void fake_on_report(struct fake *f, struct pag_span body)
     s->last_report_seq = m.seq;
     s->last = m;
     s->last_code = m.code;
+    if (m.has_result) {
+        s->results++;
+        s->result_id = m.result.id;
+        s->result_code = m.result.code;
+    }
     fake_answer(f, 204, "", NULL, 0);
 }
 
@@ -151,6 +156,7 @@ static inline void fake_on_enroll(struct fake *f, struct pag_span body)
         return;
     }
     s->claim_used = true;
+    (void)pag_text_copy(s->claim, sizeof s->claim, m.claim);
     memcpy(s->claimed, m.csr.p, m.csr.n);
     struct pag_native_enrolled e = { .device_id = pag_span_str("enrolled-1"),
                                      .certificate = m.csr,
@@ -209,7 +215,7 @@ static inline void fake_serve(struct fake *f)
     } else if (strncmp((char *)f->tx, "POST /v1/report ", 16) == 0) {
         fake_on_report(f, body);
     } else if (strncmp((char *)f->tx, "POST /v1/enroll ", 16) == 0) {
-        fake_on_enroll(f, body);
+        (f->srv.on_enroll != NULL ? f->srv.on_enroll : fake_on_enroll)(f, body);
     } else if (strncmp((char *)f->tx, "GET /v1/trust/", 14) == 0) {
         bool next = strstr((char *)f->tx, "/2 HTTP") != NULL;
         fake_answer(f, 200, "", next ? s->next : s->trust, next ? s->next_n : s->trust_n);
