@@ -94,9 +94,7 @@ bool pag_tasmota_name_ok(struct pag_span text)
 
 static char upper(char c)
 {
-    static const char small[] = "abcdefghijklmnopqrstuvwxyz";
-    const char *at = c != '\0' ? strchr(small, c) : NULL;
-    return at != NULL ? "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[at - small] : c;
+    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
 }
 
 void pag_tasmota_name_of(const char *mac, char out[PAG_TASMOTA_NAME_MAX + 1])
