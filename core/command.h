@@ -15,7 +15,7 @@
 
 enum {
     PAG_SIGNED_COMMAND_MAX = 256,
-    PAG_SIGNED_COMMAND_ARG_MAX = 64, /* a claim fits; with the longest device id it is 253 bytes whole */
+    PAG_SIGNED_COMMAND_ARG_MAX = 64, /* a claim fits; with the longest device id it is 252 bytes whole */
 };
 
 struct pag_signed_command { /* spans into the input */

@@ -12,6 +12,7 @@
 
 #include "core/bytes.h"
 #include "core/cbor.h"
+#include "core/command.h"
 #include "core/image.h"
 #include "core/manifest.h"
 #include "core/native.h"
@@ -229,6 +230,54 @@ static void trust_sets_are_accepted_as_the_vectors_say(void **state)
     json_decref(root);
 }
 
+/* Parsed, verified and judged as a device does; what was read is written again as the same bytes. */
+static enum pag_err run_command(json_t *item, const struct pag_trust_set *set, struct pag_fail *why)
+{
+    struct pag_signed_command c;
+    uint8_t room[PAG_SIGNED_COMMAND_MAX];
+    uint8_t sig[PAG_P256_SIG_BYTES];
+    struct pag_buf out = { .p = room, .n = 0, .cap = sizeof room };
+    struct pag_span cose = bytes_of(item, "hex");
+    const char *device = json_string_value(json_object_get(item, "device"));
+    const struct pag_signed_command_target t = {
+        .product = set->product,
+        .device = pag_span_str(device != NULL ? device : "84f3eb000001"),
+        .counter = (uint32_t)json_integer_value(json_object_get(item, "counter")),
+        .now_unix_s = (uint64_t)json_integer_value(json_object_get(item, "now")),
+    };
+    uint32_t epoch = (uint32_t)json_integer_value(json_object_get(item, "epoch"));
+    enum pag_err err = pag_signed_command_verify(pag_crypto_openssl(), cose, set, epoch, &c, why);
+    if (err == PAG_OK) {
+        memcpy(sig, cose.p + cose.n - sizeof sig, sizeof sig);
+        assert_int_equal(pag_signed_command_sign(pag_crypto_openssl(), &c, keep_signature, sig, &out, why),
+                         PAG_OK);
+        assert_true(pag_span_eq(cose, pag_buf_span(&out)));
+        err = pag_signed_command_admit(&c, &t, why);
+    }
+    release(cose);
+    return err;
+}
+
+static void signed_commands_are_obeyed_as_the_vectors_say(void **state)
+{
+    (void)state;
+    json_t *root = load("command");
+    json_t *item;
+    size_t i;
+    struct pag_fail why = { 0 };
+    struct pag_trust_set set;
+    wrong = 0;
+    json_array_foreach(json_object_get(root, "cases"), i, item)
+    {
+        struct pag_span trust = bytes_of(json_object_get(root, "trust"), text_of(item, "set"));
+        assert_int_equal(pag_trust_accept_first(pag_crypto_openssl(), trust, NULL, &set, &why), PAG_OK);
+        expect(item, "error", run_command(item, &set, &why), &why);
+        release(trust);
+    }
+    assert_int_equal(wrong, 0);
+    json_decref(root);
+}
+
 union message {
     struct pag_native_check check;
     struct pag_native_command command;
@@ -412,6 +461,7 @@ int main(void)
         cmocka_unit_test(cbor_is_checked_as_the_vectors_say),
         cmocka_unit_test(manifests_are_read_as_the_vectors_say),
         cmocka_unit_test(trust_sets_are_accepted_as_the_vectors_say),
+        cmocka_unit_test(signed_commands_are_obeyed_as_the_vectors_say),
         cmocka_unit_test(native_messages_are_read_and_written_as_the_vectors_say),
         cmocka_unit_test(images_are_read_as_the_vectors_say),
         cmocka_unit_test(versions_compare_as_the_vectors_say),

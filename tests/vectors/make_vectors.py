@@ -340,6 +340,77 @@ def trust_vectors():
     return {"trust": first.hex(), "cases": cases, "tokens": tokens}
 
 
+def command_vectors():
+    """Signed commands: parsed, verified against a set, then judged by device "84f3eb000001" at a counter and a time."""
+    keys = [release_entry(RELEASE), release_entry(LATER, low=3), release_entry(OTHER, kinds=0x7F)]
+    trust = {"wide": sign_many(ROOT[:2], trust_payload(releases=keys)),
+             "two": sign_many(ROOT[:2], trust_payload(releases=[release_entry(RELEASE), release_entry(LATER)], k6=2))}
+    fields = {1: 1, 2: 7, 3: PRODUCT, 4: "84f3eb000001", 5: 8, 6: 1760000000, 7: 1760003600}
+    cases = []
+
+    def of(key=RELEASE, **change):
+        changed = {**fields, **{int(k[1:]): v for k, v in change.items()}}
+        return sign1(key, cbor({k: v for k, v in sorted(changed.items()) if v is not None}))
+
+    def case(name, error, data=None, **more):
+        cases.append({"name": name, "error": error, "hex": (of() if data is None else data).hex(), "set": "wide",
+                      "epoch": 2, "counter": 1759999999, "now": 1760000001, **more})
+
+    case("wipe", "ok")
+    case("reset", "ok", of(k5=7))
+    case("re-enroll without a claim", "ok", of(k5=9))
+    case("re-enroll with a claim", "ok", of(k5=9, k8=b"ABCD-EFGH"))
+    case("the longest", "ok", of(k4="a" * 64, k5=9, k7=2**63, k8=b"c" * 64), device="a" * 64)
+    case("its last second", "ok", now=1760003600)
+    case("a second late", "expired", now=1760003601)
+    case("no clock", "ok", now=0)
+    case("counter as the last", "stale", counter=1760000000)
+    case("counter below the last", "stale", counter=2**32 - 1)
+    case("the highest counter", "ok", of(k6=2**32 - 1), counter=2**32 - 2)
+    case("another device", "denied", device="84f3eb000002")
+    case("a device whose id begins so", "denied", device="84f3eb0000011")
+    case("another product", "product", of(k3=bytes(8)))
+    case("a key that is not there", "signature", of(DELTA))
+    case("a root key", "signature", of(ROOT[0]))
+    case("a key without the use", "signature", of(OTHER))
+    case("a key of later epochs", "signature", of(LATER))
+    case("a key of later epochs, there", "ok", of(LATER), epoch=3)
+    case("two signatures wanted", "unsupported", set="two")
+    wrong = bytearray(of())
+    wrong[-1] ^= 1
+    case("signature with a wrong bit", "signature", bytes(wrong))
+    case("kind of a manifest", "unsupported", of(k2=0))
+    case("kind of a token", "unsupported", of(k2=8))
+    case("format 2", "unsupported", of(k1=2))
+    for kind in (0, 1, 2, 6, 10, 255):
+        case(f"command {kind}", "unsupported", of(k5=kind))
+    case("command 256", "range", of(k5=256))
+    case("counter 0", "range", of(k6=0))
+    case("counter of 33 bits", "range", of(k6=2**32))
+    case("without an end", "range", of(k7=0))
+    case("wipe with an argument", "range", of(k8=b"x"))
+    case("claim of 65", "range", of(k5=9, k8=b"c" * 65))
+    case("empty claim", "range", of(k5=9, k8=b""))
+    case("id in capitals", "range", of(k4="84F3EB000001"))
+    case("empty id", "range", of(k4=""))
+    case("id of 65", "range", of(k4="a" * 65))
+    case("product of 7", "range", of(k3=bytes(7)))
+    for key in range(1, 8):
+        case(f"without key {key}", "syntax", of(**{f"k{key}": None}))
+    case("another key", "unsupported", of(k9=0))
+    case("another key for the argument", "unsupported", of(k64=0))
+    case("keys out of order", "syntax", sign1(RELEASE, b"\xa7" + b"".join(cbor(k) + cbor(fields[k]) for k in (2, 1, 3, 4, 5, 6, 7))))
+    case("a byte behind the map", "syntax", sign1(RELEASE, cbor(fields) + b"\0"))
+    case("a byte behind", "syntax", of() + b"\0")
+    case("cut off", "short", of()[:-1])
+    case("cut in the middle", "short", of()[:60])
+    case("257 bytes", "range", of(k4="a" * 64, k5=9, k7=2**63, k8=b"c" * 64) + bytes(5))
+    case("another tag", "syntax", sign1(RELEASE, cbor(fields), tag=98))
+    case("something unprotected", "syntax", sign1(RELEASE, cbor(fields), unprotected={1: 1}))
+    case("another algorithm", "unsupported", sign1(RELEASE, cbor(fields), protected=cbor({1: -8, 4: RELEASE.id})))
+    return {"trust": {k: v.hex() for k, v in trust.items()}, "cases": cases}
+
+
 def native_vectors():
     digest = hashlib.sha256(b"running").digest()
     check = {1: digest, 2: "1.8.1", 3: 9, 4: 2, 5: 1, 6: 0, 7: 0, 8: 1040384, 9: 1, 10: HARDWARE, 11: 77}
@@ -371,7 +442,9 @@ def native_vectors():
     case("check, sequence 2^32", "check", check, "range", k3=2**32)
     case("check, version not UTF-8", "check", check, "syntax", k2=Raw(b"\x61\xff"))
     case("command kind 0", "command", command, "range", k1=0)
-    case("command kind 7", "command", command, "range", k1=7)
+    case("command kind 10", "command", command, "range", k1=10)
+    case("signed command", "command", command, "ok", k1=9, k5=bytes(256))
+    case("signed command of 257", "command", command, "range", k1=9, k5=bytes(257))
     case("command id of 32 bits", "command", command, "range", k2=2**31)
     case("bare check now", "command", {1: 1, 2: 0, 3: 0}, "ok")
     case("command argument of 513", "command", command, "range", k4=bytes(513))
@@ -593,7 +666,7 @@ def cbor_vectors():
 
 
 def main():
-    makers = {"manifest": manifest_vectors, "trust": trust_vectors, "native": native_vectors, "image": image_vectors,
+    makers = {"manifest": manifest_vectors, "trust": trust_vectors, "command": command_vectors, "native": native_vectors, "image": image_vectors,
               "version": version_vectors, "cbor": cbor_vectors}
     for name, make in makers.items():
         (HERE / f"{name}.json").write_text(json.dumps(make(), indent=1, sort_keys=True) + "\n")

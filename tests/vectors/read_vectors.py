@@ -293,6 +293,30 @@ def verify_token(data, trust, nonce):
     need(t[3] == trust[3] and t[4] == nonce, "binding")
 
 
+# ---- signed commands ----
+def device_id(v):
+    return type(v) is str and 1 <= len(v) <= 64 and set(v) <= set("0123456789abcdefghijklmnopqrstuvwxyz-")
+
+
+def admit_command(data, trust, case):
+    """As docs/spec/commands.md 3 says, in its order."""
+    need(len(data) <= 256, "size")
+    key_id, payload, signed, signature = sign1(data)
+    c = decode(payload)
+    need(isinstance(c, Map) and [k for k, _ in c] in ([*range(1, 8)], [*range(1, 9)]), "keys")
+    c = dict(c)
+    need(c[1] == 1 and type(c[1]) is int and c[2] == 7 and type(c[2]) is int, "format")
+    need(octets(8)(c[3]) and device_id(c[4]) and uint(7, 9)(c[5]), "fields")
+    need(uint(1, 2**32 - 1)(c[6]) and uint(1, 2**64 - 1)(c[7]), "numbers")
+    need(8 not in c or (c[5] == 9 and octets(1, 64)(c[8])), "argument")
+    need(c[3] == trust[3] and trust[6] == 1, "set")
+    points = {k[0]: k[1] for k in trust[7] if k[2] >> 7 & 1 and k[3] <= case["epoch"] <= k[4]}
+    need(key_id in points and signed_by(points[key_id], signed, signature), "signature")
+    need(c[4] == case.get("device", "84f3eb000001"), "device")
+    need(case["now"] <= c[7], "expired")
+    need(c[6] > case["counter"], "counter")
+
+
 # ---- native messages ----
 def text(low, high):
     return lambda v: type(v) is str and low <= len(v.encode()) <= high
@@ -314,7 +338,7 @@ def message(rules, needed):
     return check
 
 
-COMMAND = message({1: uint(1, 6), 2: uint(0, 2**31 - 1), 3: uint(0, 2**64 - 1), 4: octets(1, 512)}, (1, 2, 3))
+COMMAND = message({1: uint(1, 9), 2: uint(0, 2**31 - 1), 3: uint(0, 2**64 - 1), 4: octets(1, 512), 5: octets(1, 256)}, (1, 2, 3))
 RESULT = message({1: uint(1, 2**31 - 1), 2: uint(-2**31, 2**31 - 1), 3: text(1, 200)}, (1, 2))
 CHECK = message({1: octets(32), 2: text(0, 32), 3: U32, 4: U32, 5: U32, 6: uint(0, 1), 7: uint(0, 2), 8: U32, 9: uint(0, 255),
                  10: octets(4, 16), 11: U32, 12: octets(16), 13: U32, 14: octets(32)}, range(1, 12))
@@ -492,6 +516,11 @@ def main():
     for case in trusts["tokens"]:
         run.check(case["name"], case["error"] == "ok",
                   lambda: verify_token(bytes.fromhex(case["hex"]), first, bytes.fromhex(case["nonce"])))
+    commands = load("command")
+    sets = {name: accept_trust(bytes.fromhex(raw)) for name, raw in commands["trust"].items()}
+    for case in commands["cases"]:
+        run.check(case["name"], case["error"] == "ok",
+                  lambda: admit_command(bytes.fromhex(case["hex"]), sets[case["set"]], case))
     for case in load("native")["cases"]:
         run.check(case["name"], case["error"] == "ok", lambda: read_native(case["type"], bytes.fromhex(case["hex"])))
     for case in load("image")["cases"]:
