@@ -20,7 +20,7 @@ static uint64_t state;
 
 static uint32_t below(uint32_t n)
 {
-    return draw(&state) % n;
+    return n > 0 ? draw(&state) % n : 0;
 }
 
 struct world {
