@@ -1,6 +1,7 @@
 #include "host/signing.h"
 
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -27,6 +28,16 @@ enum pag_err pag_signing_spki(const EVP_PKEY *key, struct pag_buf *out)
     return err;
 }
 
+/* With 1 everybody could sign; an even one is no key. */
+static bool exponent_ok(const EVP_PKEY *key)
+{
+    BIGNUM *e = NULL;
+    bool ok =
+        EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_odd(e) == 1 && BN_is_one(e) == 0;
+    BN_free(e);
+    return ok;
+}
+
 enum pag_err pag_signing_info(const EVP_PKEY *key, struct pag_public_info *out)
 {
     uint8_t room[PAG_SPKI_MAX];
@@ -36,8 +47,9 @@ enum pag_err pag_signing_info(const EVP_PKEY *key, struct pag_public_info *out)
     int bits = key != NULL ? EVP_PKEY_get_bits(key) : 0;
     bool rsa = key != NULL && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
     /* OpenSSL counts significant bits: a modulus of 2048 bits may not start with zeros. */
-    bool fine = rsa ? bits >= PAG_RSA_BITS_MIN && bits <= PAG_RSA_BITS_MAX && bits % 8 == 0
-                    : key != NULL && pag_crypto_point(key, point) == PAG_OK;
+    bool fine =
+        rsa ? bits >= PAG_RSA_BITS_MIN && bits <= PAG_RSA_BITS_MAX && bits % 8 == 0 && exponent_ok(key)
+            : key != NULL && pag_crypto_point(key, point) == PAG_OK;
     if (!fine || pag_signing_spki(key, &spki) != PAG_OK) {
         return PAG_E_UNSUPPORTED;
     }

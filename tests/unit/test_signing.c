@@ -1,6 +1,8 @@
 /* Signatures behind images, keys inside them: core/image_key and host/signing. */
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -287,6 +289,61 @@ static void a_known_modulus_is_found_in_either_byte_order(void **state)
     assert_false(pag_image_holds_number(pag_span_of(k->image, 255), number, &at));
 }
 
+/* The public half of a key with another exponent. */
+static EVP_PKEY *with_exponent(const EVP_PKEY *key, unsigned long exponent)
+{
+    BIGNUM *n = NULL;
+    BIGNUM *e = BN_new();
+    EVP_PKEY *made = NULL;
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    assert_int_equal(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n), 1);
+    assert_int_equal(BN_set_word(e, exponent), 1);
+    assert_int_equal(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n), 1);
+    assert_int_equal(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e), 1);
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_fromdata(ctx, &made, EVP_PKEY_PUBLIC_KEY, params), 1);
+    EVP_PKEY_CTX_free(ctx);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    BN_free(n);
+    BN_free(e);
+    return made;
+}
+
+static void a_key_with_which_everybody_signs_is_none(void **state)
+{
+    struct keys *k = *state;
+    static const uint8_t info[] = { 0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
+                                    0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20 };
+    uint8_t digest[PAG_SHA256_BYTES] = { 7 };
+    uint8_t forged[256];
+    memset(forged, 0xFF, sizeof forged);
+    forged[0] = 0;
+    forged[1] = 1;
+    size_t at = sizeof forged - sizeof digest - sizeof info;
+    forged[at - 1] = 0;
+    memcpy(forged + at, info, sizeof info);
+    memcpy(forged + at + sizeof info, digest, sizeof digest);
+    const unsigned long bad[] = { 1, 2, 65536 };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        uint8_t spki[PAG_SPKI_MAX];
+        struct pag_public_info found;
+        EVP_PKEY *weak = with_exponent(k->rsa, bad[i]);
+        size_t n = spki_of(weak, spki);
+        assert_int_not_equal(pag_signing_check(pag_span_of(spki, n), PAG_SIGNATURE_STANDARD, digest,
+                                               pag_span_of(forged, sizeof forged)),
+                             PAG_OK);
+        assert_int_equal(pag_signing_info(weak, &found), PAG_E_UNSUPPORTED);
+        EVP_PKEY_free(weak);
+    }
+    EVP_PKEY *three = with_exponent(k->rsa, 3);
+    struct pag_public_info found;
+    assert_int_equal(pag_signing_info(three, &found), PAG_OK);
+    EVP_PKEY_free(three);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +358,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_key_is_found_one_after_the_other, begin, end),
         cmocka_unit_test_setup_teardown(a_key_cut_off_at_the_end_is_none, begin, end),
         cmocka_unit_test_setup_teardown(a_known_modulus_is_found_in_either_byte_order, begin, end),
+        cmocka_unit_test_setup_teardown(a_key_with_which_everybody_signs_is_none, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
