@@ -238,7 +238,7 @@ static enum pag_err erase(struct pag_store_tx *tx, struct pag_op *op)
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_device d;
     enum pag_err err = pag_device_get(db, NULL, f->row.device, &d);
-    err = err == PAG_OK ? pag_sealed_key_erase(db, f->row.device) : err;
+    err = err == PAG_OK ? pag_sealed_key_erase(db, &f->row) : err;
     const struct pag_field field[] = { PAG_F_STR("address", f->in->address) };
     const struct pag_event_in event = { .type = "key.fetched",
                                         .product = d.product,

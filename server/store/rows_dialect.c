@@ -120,11 +120,12 @@ enum pag_err pag_sealed_key_get(struct pag_db *db, struct pag_arena *arena, cons
     return err == PAG_OK && !q.any ? PAG_E_NOT_FOUND : err;
 }
 
-enum pag_err pag_sealed_key_erase(struct pag_db *db, const char *device)
+enum pag_err pag_sealed_key_erase(struct pag_db *db, const struct pag_sealed_key *k)
 {
-    struct pag_q q =
-        pag_q_of(db, "UPDATE sealed_key SET sealed = ? WHERE device_id = ? AND length(sealed) > 0");
+    struct pag_q q = pag_q_of(
+        db, "UPDATE sealed_key SET sealed = ? WHERE device_id = ? AND serial = ? AND length(sealed) > 0");
     pag_q_blob(&q, "", 0);
-    pag_q_text(&q, device);
+    pag_q_text(&q, k->device);
+    pag_q_blob(&q, k->serial, k->serial_n);
     return pag_q_run_one(&q);
 }

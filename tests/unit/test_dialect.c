@@ -5,6 +5,7 @@
 #include "host/seal.h"
 #include "server/api/mqtt/sample.h"
 #include "server/api/secureesp/config.h"
+#include "server/store/rows_dialect.h"
 #include "server/store/rows_series.h"
 #include "tests/support/app_fixture.h"
 
@@ -268,6 +269,46 @@ static void a_series_keeps_the_newest_and_its_words(void **state)
 
 /* ---- sealing ---- */
 
+/* A fetch has read the key before an operator's new one came in its place. */
+static enum pag_err fetch_late(struct pag_store_tx *tx, struct pag_intent *intent)
+{
+    struct fixture *f = intent->ctx;
+    struct pag_db *db = pag_store_tx_db(tx);
+    const struct pag_sealed_key old = { .device = "84f3eb000001",
+                                        .serial = { 1 },
+                                        .serial_n = 1,
+                                        .sealed = pag_span_str("old"),
+                                        .claim = pag_span_str("") };
+    struct pag_sealed_key fresh = old;
+    struct pag_sealed_key there;
+    fresh.serial[0] = 2;
+    fresh.sealed = pag_span_str("fresh");
+    assert_int_equal(pag_sealed_key_put(db, &old), PAG_OK);
+    assert_int_equal(pag_sealed_key_put(db, &fresh), PAG_OK);
+    assert_int_equal(pag_sealed_key_erase(db, &old), PAG_E_CONFLICT);
+    assert_int_equal(pag_sealed_key_get(db, f->arena, old.device, &there), PAG_OK);
+    assert_true(pag_span_eq_str(there.sealed, "fresh"));
+    assert_int_equal(pag_sealed_key_erase(db, &fresh), PAG_OK);
+    assert_int_equal(pag_sealed_key_erase(db, &fresh), PAG_E_CONFLICT);
+    assert_int_equal(pag_sealed_key_get(db, f->arena, old.device, &there), PAG_OK);
+    assert_int_equal(there.sealed.n, 0);
+    return PAG_OK;
+}
+
+static void a_late_fetch_erases_no_newer_key(void **state)
+{
+    struct fixture *f = *state;
+    struct pag_check_in in = { .protocol = PAG_PROTOCOL_SECUREESP,
+                               .proof = PAG_PROOF_CERTIFICATE,
+                               .device = "84f3eb000001",
+                               .product = "meter" };
+    struct pag_check_reply reply;
+    struct pag_intent intent = { .apply = fetch_late, .ctx = f };
+    pag_app_check_in(fixture_call(f), &in, &reply);
+    assert_int_equal(fixture_wait(f), PAG_OK);
+    assert_int_equal(pag_store_apply(f->store, &intent), PAG_OK);
+}
+
 static void what_is_sealed_opens_for_its_owner_only(void **state)
 {
     uint8_t key[PAG_SEAL_KEY_BYTES] = { 1 };
@@ -327,6 +368,7 @@ int main(void)
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(a_series_keeps_the_newest_and_its_words, fixture_set_up,
                                         fixture_tear_down),
+        cmocka_unit_test_setup_teardown(a_late_fetch_erases_no_newer_key, fixture_set_up, fixture_tear_down),
         cmocka_unit_test(what_is_sealed_opens_for_its_owner_only),
         cmocka_unit_test_setup_teardown(the_key_to_seal_with_is_made_once_and_kept_private, fixture_set_up,
                                         fixture_tear_down),
