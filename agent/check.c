@@ -199,6 +199,10 @@ uint32_t pag_in_state_idle(struct pag_inner *a)
         pag_in_say_result(a, PAG_AGENT_IDLE);
         return 0;
     }
+    if (!a->report.must && pag_in_renew_due(a)) {
+        pag_in_renew_begin(a);
+        return 0;
+    }
     uint32_t waited = a->now_ms - a->due_ms;
     if (waited < a->due_after) {
         return a->due_after - waited;

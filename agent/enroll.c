@@ -148,6 +148,9 @@ static uint32_t begin(struct pag_inner *a)
 
 uint32_t pag_in_state_enroll(struct pag_inner *a)
 {
+    if (a->renewal.active) {
+        return pag_in_renew(a);
+    }
     const char *what = "enrolment: no answer";
     if (a->x.phase == PAG_IN_X_IDLE) {
         if (a->claim_gone || !pag_in_passed(a, a->due_ms, a->due_after)) {

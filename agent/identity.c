@@ -132,6 +132,7 @@ enum pag_err pag_in_identity_load(struct pag_inner *a)
     }
     a->own_certificate = a->set->certificate.n > 0 && a->set->key.n > 0;
     if (a->has_record && !a->own_certificate) {
+        pag_in_renew_plan(a, in.certificate);
         (void)pag_text_copy(a->id, sizeof a->id, in.id);
         if (in.mqtt_host.n > 0) {
             (void)pag_text_copy(a->mqtt_host, sizeof a->mqtt_host, in.mqtt_host);

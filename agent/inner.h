@@ -102,6 +102,14 @@ struct pag_in_order {
     uint8_t cose[PAG_SIGNED_COMMAND_MAX];
 };
 
+/* Of the certificate in the record (agent/renew.c). */
+struct pag_in_renewal {
+    bool active;
+    uint32_t life_s;
+    uint32_t since_ms, wait_ms; /* the last try that failed, and how long until the next */
+    uint64_t at_s;              /* two thirds of the life are over, Unix s; 0: not known */
+};
+
 struct __attribute__((may_alias)) pag_inner {
     const struct pag_port *port;
     const struct pag_settings *set;
@@ -179,6 +187,7 @@ struct __attribute__((may_alias)) pag_inner {
     struct pag_in_target target;
     struct pag_in_result result;
     struct pag_in_order order;
+    struct pag_in_renewal renewal;
     struct pag_agent_figures fig;
     struct pag_httpc http;
     struct pag_mqttc mqtt;
@@ -260,6 +269,15 @@ enum pag_err pag_in_identity_load(struct pag_inner *a);
 void pag_in_identity_keep_time(struct pag_inner *a, uint32_t step_s);
 /* What a connection is opened with; certificate and key are read into the tail of scratch. */
 enum pag_err pag_in_trust_of(struct pag_inner *a, struct pag_net_trust *out);
+
+/* ---- renew.c ---- */
+/* Notes when the certificate of the record is to be renewed. */
+void pag_in_renew_plan(struct pag_inner *a, struct pag_span certificate);
+/* In IDLE, after the server has answered: it is time. */
+bool pag_in_renew_due(const struct pag_inner *a);
+/* Goes to ENROLL, which then is pag_in_renew. Needs scratch free. */
+void pag_in_renew_begin(struct pag_inner *a);
+uint32_t pag_in_renew(struct pag_inner *a);
 
 /* ---- states: each returns ms until the next call ---- */
 uint32_t pag_in_state_start(struct pag_inner *a);

@@ -24,7 +24,7 @@ struct pag_port; /* agent/port.h: what the board supplies */
 enum {
     PAG_AGENT_SCRATCH_BYTES = 4864, /* one sector, or trust sets being compared; aligned to 8 */
     /* pointers count; tests/unit/test_agent_sizes.c prints what is in it */
-    PAG_AGENT_BYTES = sizeof(void *) == 8 ? 3848 : 3736,
+    PAG_AGENT_BYTES = sizeof(void *) == 8 ? 3872 : 3760,
     PAG_HOST_MAX = 63,          /* bytes of a host name or address */
     PAG_CLAIM_MAX = 64,         /* bytes of a claim code */
     PAG_TOPIC_REST_MAX = 64,    /* bytes of an application's topic */

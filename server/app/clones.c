@@ -88,6 +88,18 @@ void pag_app_seen(struct pag_app_thread *thread, const struct pag_seen_in *in)
     }
 }
 
+bool pag_app_superseded(struct pag_app_thread *thread, const struct pag_seen_in *in)
+{
+    uint32_t who = 0;
+    struct pag_app *app = thread->app;
+    const struct pag_clone_slot *slot = slot_of(app, in->device, &who);
+    while (__atomic_test_and_set(&app->clone_lock, __ATOMIC_ACQUIRE)) {
+    }
+    bool later = slot->device == who && slot->trace.certificate_until > in->certificate_until;
+    __atomic_clear(&app->clone_lock, __ATOMIC_RELEASE);
+    return later;
+}
+
 enum pag_err pag_app_clone_at(struct pag_call *call, const char *device, int64_t *at_ms)
 {
     return pag_clone_last(call->thread->db, device, at_ms);

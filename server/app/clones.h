@@ -17,6 +17,10 @@ struct pag_seen_in {
 };
 void pag_app_seen(struct pag_app_thread *thread, const struct pag_seen_in *in);
 
+/* Whether the device has been seen with a certificate that ends later than that of in (device and
+ * certificate_until count), as far as is remembered. Such a one renews nothing. */
+bool pag_app_superseded(struct pag_app_thread *thread, const struct pag_seen_in *in);
+
 /* When a device was last suspected to have a copy; 0: never, as far as events are kept. */
 enum pag_err pag_app_clone_at(struct pag_call *call, const char *device, int64_t *at_ms);
 

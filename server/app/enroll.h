@@ -37,6 +37,7 @@ void pag_app_enroll(struct pag_call *call, const struct pag_enroll_in *in, struc
 enum { PAG_RENEWALS_A_DAY = 10 };
 struct pag_renew_in {
     struct pag_device_identity device; /* as its certificate says */
+    const struct pag_tls_peer *peer;   /* that certificate */
     struct pag_span csr;
 };
 void pag_app_renew(struct pag_call *call, const struct pag_renew_in *in, struct pag_enroll_out *out);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "server/app/clones.h"
 #include "server/app/enroll.h"
 #include "server/app/issuing.h"
 
@@ -45,12 +46,32 @@ static enum pag_err look_back(struct pag_call *call, struct pag_issuing *i)
     return err;
 }
 
+/* One whose successor has been used is its device's past: whoever has it now gets no further one with it. */
+static enum pag_err check_superseded(struct pag_call *call, const struct pag_renew_in *in)
+{
+    struct pag_device d;
+    const struct pag_tls_peer *p = in->peer;
+    const struct pag_seen_in shown = { .device = in->device.device, .certificate_until = p->not_after };
+    enum pag_err err = pag_device_get(call->thread->db, NULL, in->device.device, &d);
+    bool newest =
+        err == PAG_OK && d.cert_serial_n == p->serial_n && memcmp(d.cert_serial, p->serial, p->serial_n) == 0;
+    if (err != PAG_OK || newest || !pag_app_superseded(call->thread, &shown)) {
+        return err;
+    }
+    return pag_refuse(call, PAG_E_DENIED, NULL,
+                      "The next certificate is in use already: this one renews nothing.");
+}
+
 static enum pag_err prepare(struct pag_call *call, const struct pag_renew_in *in, struct pag_issuing *i)
 {
     struct pag_fail why = { 0 };
     enum pag_err err = pag_x509_csr_key(in->csr, true, i->key, &i->rsa, &why);
     if (err != PAG_OK) {
         return pag_refuse(call, err, NULL, why.what);
+    }
+    err = check_superseded(call, in);
+    if (err != PAG_OK) {
+        return err;
     }
     memcpy(i->id, in->device.device, sizeof i->id);
     err = pag_product_get(call->thread->db, in->device.product, &i->product);

@@ -231,7 +231,7 @@ static void enrolled(struct pag_call *call, enum pag_err err)
 /* A label that the device may see is its own product's. */
 static void renew(struct visit *v, struct pag_span csr)
 {
-    v->renew = (struct pag_renew_in){ .device = v->d->identity, .csr = csr };
+    v->renew = (struct pag_renew_in){ .device = v->d->identity, .peer = v->d->req->peer, .csr = csr };
     v->d->call.done = enrolled;
     pag_app_renew(&v->d->call, &v->renew, &v->out);
 }

@@ -358,6 +358,7 @@ void pag_native_report(struct pag_http_request *req)
 
 struct enrolling {
     struct pag_enroll_in in;
+    struct pag_renew_in renew;
     struct pag_enroll_out out;
 };
 
@@ -385,6 +386,21 @@ static void enrolled(struct pag_call *call, enum pag_err err)
     send_cbor(d, err, &buf);
 }
 
+/* Without a claim: the certificate shown speaks for it, and is followed by the next one. */
+static void renew(struct pag_device_call *d, struct enrolling *e)
+{
+    if (!d->has_identity) {
+        refuse_enroll(d, &e->in, PAG_E_UNAUTHENTICATED);
+        return;
+    }
+    if (!within_limits(d)) {
+        return;
+    }
+    e->renew =
+        (struct pag_renew_in){ .device = d->identity, .peer = d->req->peer, .csr = e->in.enroll.csr };
+    pag_app_renew(&d->call, &e->renew, &e->out);
+}
+
 void pag_native_enroll(struct pag_http_request *req)
 {
     struct pag_device_call *d = pag_device_call_of(req);
@@ -398,9 +414,13 @@ void pag_native_enroll(struct pag_http_request *req)
         refuse_enroll(d, &e->in, PAG_E_SYNTAX);
         return;
     }
+    d->call.done = enrolled;
+    if (e->in.enroll.claim.n == 0) {
+        renew(d, e);
+        return;
+    }
     e->in.address = req->address;
     e->in.proven = d->has_identity ? d->identity.device : NULL;
-    d->call.done = enrolled;
     pag_app_enroll(&d->call, &e->in, &e->out);
 }
 
