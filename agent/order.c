@@ -109,7 +109,6 @@ static enum pag_err record(struct pag_inner *a, const struct pag_signed_command 
 static enum pag_err ask_application(struct pag_inner *a, const struct pag_signed_command *c)
 {
     struct pag_buf text = { a->result.text, 0, sizeof a->result.text };
-    a->result.text_n = 0;
     if (c->kind == PAG_COMMAND_REENROLL || a->hooks == NULL || a->hooks->on_command == NULL) {
         return PAG_OK;
     }
@@ -122,7 +121,8 @@ static enum pag_err ask_application(struct pag_inner *a, const struct pag_signed
 static void judge(struct pag_inner *a)
 {
     struct pag_signed_command c;
-    struct pag_fail why = { 0 };
+    struct pag_fail why = { 0 }; /* says nothing in builds that save the texts */
+    a->result.text_n = 0;
     enum pag_err err = verify(a, &c, &why);
     err = err == PAG_OK ? possible(a, &c, &why) : err;
     err = err == PAG_OK ? record(a, &c, &why) : err;
