@@ -94,7 +94,10 @@ bool pag_tasmota_name_ok(struct pag_span text)
 
 static char upper(char c)
 {
-    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+    if (c >= 'a' && c <= 'z') {
+        return (char)(c - 'a' + 'A');
+    }
+    return c;
 }
 
 void pag_tasmota_name_of(const char *mac, char out[PAG_TASMOTA_NAME_MAX + 1])
