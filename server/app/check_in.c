@@ -312,6 +312,25 @@ static void make_plan(struct pag_visit *v)
     pag_plan_next(&in, &v->plan);
 }
 
+/* Offered often enough, when those on their way arrive; the row of the last one may be a moment away. */
+static bool is_crowded(struct pag_visit *v)
+{
+    bool serves = v->plan.reason == PAG_PLAN_OFFER && v->in->mode != PAG_CHECK_VERSION;
+    if (!serves || v->in->protocol == PAG_PROTOCOL_NATIVE) {
+        return false;
+    }
+    const uint8_t *sha256 = pag_visit_image(v)->sha256;
+    uint32_t most = v->catalog->product.settings.max_serves;
+    v->serves = 0;
+    for (size_t i = 0; i < v->image_n; i++) {
+        bool mine = memcmp(v->image[i].sha256, sha256, PAG_SHA256_BYTES) == 0;
+        v->serves = mine ? v->image[i].serves : v->serves;
+    }
+    v->plan.have = pag_serve_total(v->call->thread->app, v->device.id, sha256, v->serves);
+    v->plan.need = most;
+    return v->plan.have >= most;
+}
+
 static const uint8_t *planned_digest(const struct pag_visit *v)
 {
     const struct pag_release *r = v->plan.release->release;
@@ -600,14 +619,15 @@ static enum pag_err decide(struct pag_visit *v)
     }
     make_plan(v);
     pag_plan_sentence(&v->plan, why);
-    bool later = acts && !settle_action(v);
+    bool crowded = is_crowded(v);
+    bool later = crowded || (acts && !settle_action(v));
     /* What a file system check finds is shown when it begins or ends something. */
     if ((v->in->mode == PAG_CHECK_FIRMWARE && (!v->side || v->plan.reason == PAG_PLAN_LOOP)) ||
         (v->in->mode == PAG_CHECK_FILESYSTEM && (v->has_fresh || v->action_changed))) {
         judge(v, v->plan.reason == PAG_PLAN_OFFER ? "" : why);
     }
-    if (later) {
-        v->plan.reason = PAG_PLAN_UP_TO_DATE;
+    if (later) { /* crowded: what becomes of those on their way decides */
+        v->plan.reason = crowded ? PAG_PLAN_LOOP : PAG_PLAN_UP_TO_DATE;
     }
     return pag_visit_answer(v, why);
 }

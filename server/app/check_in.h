@@ -55,6 +55,7 @@ struct pag_check_reply {
     uint8_t sha256[PAG_SHA256_BYTES]; /* OFFER: of the bytes to serve */
     uint8_t md5[16];                  /* OFFER: of the bytes to serve */
     uint64_t bytes;                   /* OFFER */
+    uint32_t serves;                  /* OFFER: how often it has got this image already */
     struct pag_span manifest;         /* OFFER, native */
     struct pag_span permit;           /* OFFER, native: when it leads back */
     bool confirm;                     /* counts as done only when the device says so */
@@ -106,7 +107,10 @@ struct pag_transfer {
     const char *version;
     bool complete; /* the device has all of them */
     bool looked;   /* not complete: such a client reads the header and goes, which is no failure */
+    bool followed; /* as pag_app_transfer_begins has said */
 };
+/* An offer is being handed out; serves: of the offer. Until it is told how it ended it counts as a serve. */
+bool pag_app_transfer_begins(struct pag_app_thread *thread, const struct pag_transfer *t, uint32_t serves);
 /* A transfer ended: complete counts as a serve, and as "installing" of the action that wants this image, as
  * nothing else will say so. No done; written in its own time. *t is copied. */
 void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *said);

@@ -47,8 +47,10 @@ static enum pag_err complete(struct pag_call *call, struct pag_device_row *row)
                                                           : pag_app_shown(call->thread->app).poll_s;
         row->stale =
             d->revoked_ms == 0 && d->last_seen_ms > 0 && quiet_ms > pag_device_stale_after_ms(poll_s);
-        /* Who only polls is there as long as it polls; whose broker has said that it went, once it polls again. */
-        bool polls = pag_protocol_polls(d->protocol) && d->last_seen_ms > 0 && d->last_poll_ms >= d->online_ms;
+        /* Who only polls is there as long as it polls; whose broker has said that it went, once it polls
+         * again. */
+        bool polls =
+            pag_protocol_polls(d->protocol) && d->last_seen_ms > 0 && d->last_poll_ms >= d->online_ms;
         d->online = d->online || (polls && !row->stale);
     }
     for (size_t i = 0; i < n; i++) {
@@ -323,12 +325,22 @@ static enum pag_err retry(struct pag_store_tx *tx, struct pag_op *op)
     return err == PAG_OK ? audit(tx, op, &d, "device.retry", "") : err;
 }
 
+static void retried(struct pag_op *op, enum pag_err err)
+{
+    const struct device_in *in = op->in;
+    if (err == PAG_OK) {
+        pag_serve_forget(op->call->thread->app, in->id);
+    }
+    op->call->done(op->call, err);
+}
+
 void pag_app_device_retry(struct pag_call *call, const char *id)
 {
     struct device_in *in = pag_arena_alloc(call->arena, sizeof *in);
     struct pag_op *op = pag_op_new(call, in, NULL);
     if (op != NULL) {
         *in = (struct device_in){ .id = id };
+        op->after = retried;
         pag_op_submit(op, retry);
     }
 }

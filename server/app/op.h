@@ -3,6 +3,7 @@
 
 #include "server/app/admin.h"
 #include "server/app/app.h"
+#include "server/app/serves.h"
 #include "server/domain/clone.h"
 #include "server/domain/planner.h"
 #include "server/store/rows.h"
@@ -38,6 +39,8 @@ struct pag_app {
     uint32_t told[PAG_FULL_SLOTS]; /* hour of the last event about it */
     bool twin_lock; /* of twin: held for a few instructions */
     struct pag_twin twin[PAG_TWINS];
+    bool serve_lock; /* of serve: as twin_lock */
+    struct pag_serve_slot serve[PAG_SERVE_SLOTS];
     bool clone_lock; /* of clone: as twin_lock */
     struct pag_clone_slot clone[PAG_CLONE_SLOTS];
     struct pag_claim_bucket {

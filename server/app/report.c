@@ -229,15 +229,27 @@ static void transfer_done(struct pag_call *call, enum pag_err err)
         pag_log_warn(call->thread->app->config.log, "transfer.lost", PAG_F_STR("device", t->device),
                      PAG_F_STR("error", pag_err_word(err)));
     }
+    if (t->said.followed && t->said.complete) {
+        pag_serve_ended(call->thread->app, t->device, t->said.sha256, err == PAG_OK);
+    }
     pag_arena_close(t->arena);
+}
+
+bool pag_app_transfer_begins(struct pag_app_thread *thread, const struct pag_transfer *t, uint32_t serves)
+{
+    return pag_serve_begins(thread->app, t->device, t->sha256, serves);
 }
 
 void pag_app_transfer(struct pag_app_thread *thread, const struct pag_transfer *said)
 {
     struct pag_arena *arena = pag_arena_open(thread->pool, 1 << 16);
     struct transfer *t = arena != NULL ? pag_arena_alloc(arena, sizeof *t) : NULL;
-    if (t == NULL || pag_text_copy(t->device, sizeof t->device, pag_span_str(said->device)) != PAG_OK ||
-        pag_text_copy(t->version, sizeof t->version, pag_span_str(said->version)) != PAG_OK) {
+    bool ok = t != NULL && pag_text_copy(t->device, sizeof t->device, pag_span_str(said->device)) == PAG_OK &&
+              pag_text_copy(t->version, sizeof t->version, pag_span_str(said->version)) == PAG_OK;
+    if (said->followed && (!ok || !said->complete)) { /* nothing of it will be on record */
+        pag_serve_ended(thread->app, said->device, said->sha256, false);
+    }
+    if (!ok) {
         pag_arena_close(arena);
         return;
     }

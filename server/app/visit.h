@@ -35,6 +35,7 @@ struct pag_visit {
     size_t dirty_n;
     bool side; /* in->file is of a stand-in */
     struct pag_plan plan;
+    uint32_t serves; /* on record, of the planned image */
 };
 
 static inline const struct pag_release_image *pag_visit_image(const struct pag_visit *v)

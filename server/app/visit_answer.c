@@ -25,6 +25,7 @@ static enum pag_err fill_offer(struct pag_visit *v)
     memcpy(out->sha256, image->sha256, sizeof out->sha256);
     memcpy(out->md5, image->md5, sizeof out->md5);
     out->bytes = image->bytes;
+    out->serves = v->serves;
     out->confirm = true;
     if (v->in->protocol == PAG_PROTOCOL_NATIVE) {
         out->manifest = pag_arena_copy(arena, r->manifest[v->plan.image]);

@@ -186,6 +186,8 @@ void pag_serve_image(struct pag_serve *s)
         { pag_span_str("Cache-Control"), pag_span_str("no-store") },
     };
     t->looks = s->ranges;
+    t->what.followed = !s->ranges && !t->head && !s->anonymous &&
+                       pag_app_transfer_begins(s->d->call.thread, &t->what, s->out.serves);
     if (s->ranges) {
         pag_pins_put(s);
     }
