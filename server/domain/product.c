@@ -77,6 +77,13 @@ bool pag_product_name_ok(struct pag_span name)
     return true;
 }
 
+/* Products are asked for by either: nobody's name may be another's id. */
+static bool is_id(const char *name)
+{
+    uint8_t id[(PAG_PRODUCT_HEX - 1) / 2];
+    return strlen(name) == PAG_PRODUCT_HEX - 1 && pag_parse_hex(pag_span_str(name), id, sizeof id) == PAG_OK;
+}
+
 bool pag_product_has_hardware(const struct pag_product *p, struct pag_span hardware)
 {
     for (size_t i = 0; i < p->hardware_n; i++) {
@@ -182,6 +189,10 @@ enum pag_err pag_product_check(const struct pag_product *p, struct pag_fail *why
 {
     if (!pag_product_name_ok(pag_span_str(p->name))) {
         return pag_fail_set(why, PAG_E_SYNTAX, "name must be 1 to 32 of a-z, 0-9 and -", 0);
+    }
+    if (is_id(p->name)) {
+        return pag_fail_set(why, PAG_E_SYNTAX, "name must not be 16 hex digits, as the id of a product is",
+                            0);
     }
     if (p->chip == PAG_CHIP_UNKNOWN) {
         return pag_fail_set(why, PAG_E_SYNTAX, "chip is not one we know", 0);

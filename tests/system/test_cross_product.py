@@ -76,8 +76,9 @@ def test_an_owner_of_one_product_takes_no_topic_of_anothers(server, evil, client
             refused = server.call("PATCH", "/products/evil/dialect", {"settings": {"fulltopic": full}}, token=evil)
             assert refused.status == 422 and refused.json["errors"][0]["pointer"] == "/settings/fulltopic", full
         assert server.call("PATCH", "/products/evil/dialect", {"settings": {"fulltopic": "evil/%prefix%/%topic%/"}}, token=evil).status == 200
-        clients.publish(forger, f"tele/{topic}/LWT", "Offline")
-        assert server.rest("GET", f"/devices/{device}")["online"]
+        clients.publish(forger, f"tele/{topic}/LWT", "Offline", "-r")
+        assert "Offline" not in clients.as_server(f"tele/{topic}/LWT", seconds=1)
+        server.until(lambda: server.rest("GET", f"/devices/{device}")["online"])  # other subscriptions: it is told anew
     finally:
         server.call("DELETE", "/products/evil/broker-users/f")
         server.rest("PATCH", "/products/evil/dialect", {"settings": {"fulltopic": None}})
@@ -138,3 +139,10 @@ def test_who_only_says_a_mac_keeps_no_device_of_another_product_out(server, evil
     # nobody with a certificate is moved like that
     again = server.rest("POST", "/enrollment/codes", {"product": "evil", "uses": 1, "ttl_s": 600, "mac": mac})
     assert enroll(server, mac, again) == 403
+
+
+def test_no_product_is_named_like_anothers_id(server):
+    victim = server.rest("GET", "/products/good")["id"].removeprefix("prd_")
+    reply = server.call("POST", "/products", {"name": victim, "chip": "esp8266", "hardware": ["d1mini"]})
+    assert reply.status == 422 and "id" in reply.body.decode()
+    assert server.rest("GET", f"/products/{victim}")["name"] == "good"
