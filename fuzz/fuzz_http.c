@@ -254,6 +254,33 @@ static void compare_with_peer(struct pag_span in)
     REQUIRE(peer.body_n == whole.body_n && memcmp(peer.body, whole.body, whole.body_n) == 0);
 }
 
+/* Where spaces in a query are let through, nothing else may change, and nothing may follow. */
+static void compare_with_spaced(struct pag_span in)
+{
+    static struct pag_http_request strict;
+    static struct pag_http_request spaced;
+    struct pag_http_scan scan = { 0 };
+    struct pag_http_refusal no = { 0 };
+    struct pag_http_meta a, b;
+    size_t head_n = 0;
+    if (pag_http_scan_head(&scan, in, LIMIT, &head_n, &no) != PAG_OK) {
+        return;
+    }
+    struct pag_span head = pag_span_of(in.p, head_n);
+    enum pag_err one = pag_http_parse_head(head, &strict, &a, &no);
+    enum pag_err two = pag_http_parse_head_spaced(head, &spaced, &b, &no);
+    if (one == PAG_OK) {
+        REQUIRE(two == PAG_OK && pag_span_eq(strict.target, spaced.target) && strict.minor == spaced.minor);
+        REQUIRE(a.framing == b.framing && a.content_length == b.content_length &&
+                a.keep_alive == b.keep_alive && a.expect_continue == b.expect_continue);
+    } else if (two == PAG_OK) {
+        REQUIRE(memchr(spaced.query.p, ' ', spaced.query.n) != NULL);
+        REQUIRE(memchr(spaced.path.p, ' ', spaced.path.n) == NULL);
+        REQUIRE(b.framing != PAG_FRAME_CHUNKED && b.content_length == 0 && !b.keep_alive);
+        REQUIRE(memchr(spaced.target.p, '\n', spaced.target.n) == NULL);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct pag_http_request scratch;
@@ -262,6 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint32_t seed = pag_u32le(data);
     struct pag_span in = pag_span_of(data + 4, size - 4);
+    compare_with_spaced(in);
     feed(in, NULL, &request, &whole);
     feed(in, &seed, &scratch, &cut);
     REQUIRE(whole.status == cut.status && whole.complete == cut.complete && whole.used == cut.used);

@@ -108,6 +108,7 @@ struct pag_http_config {
     uint32_t connections_max; /* a thread [20000] */
     uint32_t per_address_max; /* connections of one address a thread without a certificate [64]; loopback is
                                  exempt */
+    bool legacy_target;       /* spaces in a query as they are: pag_http_parse_head_spaced */
     bool quirk_close_fast; /* FIN right after the last byte was accepted by the kernel even if kept alive */
 };
 

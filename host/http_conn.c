@@ -333,7 +333,9 @@ static void open_request(struct pag_http_conn *c, size_t head_n)
     pag_http_count(&c->l->n.requests, 1);
     c->in_at += head_n;
     ex->started_us = config->answered != NULL ? pag_http_now_us() : 0;
-    if (pag_http_parse_head(head, &ex->req, &ex->meta, &no) != PAG_OK) {
+    enum pag_err err = config->legacy_target ? pag_http_parse_head_spaced(head, &ex->req, &ex->meta, &no)
+                                             : pag_http_parse_head(head, &ex->req, &ex->meta, &no);
+    if (err != PAG_OK) {
         pag_http_refuse(ex, no.status, no.what, false);
         return;
     }

@@ -247,10 +247,25 @@ static struct pag_span origin_part(struct pag_span target)
     return (struct pag_span){ target.p + at, target.n - at };
 }
 
-static enum pag_err read_target(struct pag_span s, struct pag_http_request *req, struct pag_http_refusal *no)
+/* Spaces in the query alone; what is before it is the path. */
+static bool is_spaced_target(struct pag_span s)
+{
+    const uint8_t *mark = memchr(s.p, '?', s.n);
+    size_t path_n = mark == NULL ? s.n : (size_t)(mark - s.p);
+    struct pag_span query = { s.p + path_n, s.n - path_n };
+    for (size_t i = 0; i < query.n; i++) {
+        if (query.p[i] != ' ' && (classes[query.p[i]] & C_TARGET) == 0) {
+            return false;
+        }
+    }
+    return all_of((struct pag_span){ s.p, path_n }, C_TARGET);
+}
+
+static enum pag_err read_target(struct pag_span s, bool spaces, struct pag_http_request *req,
+                                struct pag_http_refusal *no)
 {
     static const uint8_t root[] = { '/' };
-    if (s.n == 0 || !all_of(s, C_TARGET)) {
+    if (s.n == 0 || !(spaces ? is_spaced_target(s) : all_of(s, C_TARGET))) {
         return refuse(no, 400, "bad request target");
     }
     req->target = s;
@@ -269,7 +284,8 @@ static enum pag_err read_target(struct pag_span s, struct pag_http_request *req,
     return PAG_OK;
 }
 
-static enum pag_err read_request_line(struct pag_span line, struct pag_http_request *req,
+/* spaces: the target ends at the last one. Its length is no matter for framing: the line ends at CR LF. */
+static enum pag_err read_request_line(struct pag_span line, bool spaces, struct pag_http_request *req,
                                       struct pag_http_refusal *no)
 {
     const uint8_t *first = memchr(line.p, ' ', line.n);
@@ -281,13 +297,16 @@ static enum pag_err read_request_line(struct pag_span line, struct pag_http_requ
     if (second == NULL) { /* HTTP/0.9 has no version; it is not served */
         return refuse(no, 400, "bad request line");
     }
+    for (const uint8_t *p = second; spaces && p < end; p++) {
+        second = *p == ' ' ? p : second;
+    }
     enum pag_err err =
         read_version((struct pag_span){ second + 1, (size_t)(end - second - 1) }, &req->minor, no);
     if (err == PAG_OK) {
         err = read_method((struct pag_span){ line.p, (size_t)(first - line.p) }, &req->method, no);
     }
     if (err == PAG_OK) {
-        err = read_target((struct pag_span){ first + 1, (size_t)(second - first - 1) }, req, no);
+        err = read_target((struct pag_span){ first + 1, (size_t)(second - first - 1) }, spaces, req, no);
     }
     return err;
 }
@@ -440,15 +459,15 @@ static struct pag_span next_line(struct pag_span head, size_t *at)
     return (struct pag_span){ from, n == 0 ? 0 : n - 1 };
 }
 
-enum pag_err pag_http_parse_head(struct pag_span head, struct pag_http_request *req,
-                                 struct pag_http_meta *meta, struct pag_http_refusal *no)
+static enum pag_err parse_head(struct pag_span head, bool spaces, struct pag_http_request *req,
+                               struct pag_http_meta *meta, struct pag_http_refusal *no)
 {
     struct seen seen = { 0 };
     *meta = (struct pag_http_meta){ .framing = PAG_FRAME_NONE };
     req->header_n = 0;
     size_t at =
         head.p[0] == '\r' && head.p[1] == '\n' ? 2 : 0; /* one empty line may come first (RFC 9112 2.2) */
-    enum pag_err err = read_request_line(next_line(head, &at), req, no);
+    enum pag_err err = read_request_line(next_line(head, &at), spaces, req, no);
     while (err == PAG_OK) {
         struct pag_span line = next_line(head, &at);
         if (line.n == 0) {
@@ -465,4 +484,25 @@ enum pag_err pag_http_parse_head(struct pag_span head, struct pag_http_request *
         }
     }
     return err;
+}
+
+enum pag_err pag_http_parse_head(struct pag_span head, struct pag_http_request *req,
+                                 struct pag_http_meta *meta, struct pag_http_refusal *no)
+{
+    return parse_head(head, false, req, meta, no);
+}
+
+enum pag_err pag_http_parse_head_spaced(struct pag_span head, struct pag_http_request *req,
+                                        struct pag_http_meta *meta, struct pag_http_refusal *no)
+{
+    enum pag_err err = parse_head(head, true, req, meta, no);
+    if (err != PAG_OK || memchr(req->target.p, ' ', req->target.n) == NULL) {
+        return err;
+    }
+    bool reads = req->method == PAG_HTTP_GET || req->method == PAG_HTTP_HEAD;
+    if (!reads || meta->framing == PAG_FRAME_CHUNKED || meta->content_length > 0) {
+        return refuse(no, 400, "bad request line");
+    }
+    meta->keep_alive = false; /* nobody may see another request behind it */
+    return PAG_OK;
 }

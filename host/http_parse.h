@@ -46,6 +46,14 @@ enum pag_err pag_http_scan_head(struct pag_http_scan *scan, struct pag_span in, 
 enum pag_err pag_http_parse_head(struct pag_span head, struct pag_http_request *req,
                                  struct pag_http_meta *meta, struct pag_http_refusal *no);
 
+/*
+ * The same for clients that put spaces into a query as they are ("GET /tag/x?tag=My build HTTP/1.0"): the
+ * target goes up to the last space of the line. Only for GET and HEAD without a body, and the connection ends
+ * with the reply.
+ */
+enum pag_err pag_http_parse_head_spaced(struct pag_span head, struct pag_http_request *req,
+                                        struct pag_http_meta *meta, struct pag_http_refusal *no);
+
 /* Running state of a chunked body. All zeros to start with. */
 struct pag_http_chunks {
     uint64_t left; /* data bytes of this chunk still to come */

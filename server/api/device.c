@@ -120,6 +120,7 @@ void pag_api_device_listener(struct pag_api *api, struct pag_http_config *config
         api->timing[1] = pag_timing_new("device", config->routes, config->route_n);
     }
     config->ctx = api;
+    config->legacy_target = true;
 }
 
 void pag_api_legacy_listener(struct pag_api *api, struct pag_http_config *config)
@@ -132,5 +133,6 @@ void pag_api_legacy_listener(struct pag_api *api, struct pag_http_config *config
         api->timing[2] = pag_timing_new("legacy", config->routes, config->route_n);
     }
     config->ctx = api;
+    config->legacy_target = true;
     config->quirk_close_fast = true;
 }

@@ -115,3 +115,25 @@ def test_a_product_without_a_release_has_no_version(server):
     legacy.Shelf(server, "empty")
     assert legacy.get(server, "/tag/empty", CLIENT).status == 404
     assert device(server, product="empty").raw(path="/tag/empty?tag=1")[0] == 304
+
+
+# ---- spaces as they are ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", ["legacy", "device"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_tag_with_spaces_that_nobody_escaped_is_another_version(server, shelf, port, version):
+    status, headers, body, rest = device(server).raw(path="/esp/firmware.php?tag=My build 1", port=port, http_version=version)
+    assert (status, body, rest) == (200, V110, b"")
+    assert device(server).raw(path="/esp/firmware.php?tag=1.10&x=a b", port=port, http_version=version)[0] == 304
+
+
+@pytest.mark.parametrize("path", ["/esp/firm ware.php?tag=1", " /esp/firmware.php?tag=1", "/esp/firmware.php?tag=a\tb"])
+def test_other_blanks_are_no_request_line(server, shelf, path):
+    assert device(server).raw(path=path, port="legacy")[0] == 400
+
+
+def test_the_console_takes_no_spaces(server, shelf):
+    with server.tls().wrap_socket(legacy.connect(server, port="console"), server_hostname="localhost") as link:
+        link.sendall(b"GET /api/v1/products?limit=1 0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert link.recv(100).startswith(b"HTTP/1.1 400 ")

@@ -446,9 +446,57 @@ static void every_truncation_waits_for_more(void **state)
     }
 }
 
+/* NULL: refused; else its query, and that the connection ends. */
+static const char *spaced(const char *head)
+{
+    static struct pag_http_request req;
+    static char query[128];
+    struct pag_http_meta meta;
+    struct pag_http_refusal no = { 0 };
+    if (pag_http_parse_head_spaced(pag_span_str(head), &req, &meta, &no) != PAG_OK) {
+        assert_true(no.status >= 400);
+        return NULL;
+    }
+    assert_false(meta.keep_alive);
+    memcpy(query, req.query.p, req.query.n);
+    query[req.query.n] = '\0';
+    return query;
+}
+
+static void spaces_in_a_query_are_taken_where_they_are_let_through(void **state)
+{
+    (void)state;
+    assert_string_equal(spaced("GET /tag/x?tag=My build 1 HTTP/1.0\r\n\r\n"), "tag=My build 1");
+    assert_string_equal(spaced("GET /tag/x?tag=My  build HTTP/1.1\r\nHost: a\r\n\r\n"), "tag=My  build");
+    assert_string_equal(spaced("HEAD /t?tag=a HTTP/1.0 b HTTP/1.0\r\n\r\n"), "tag=a HTTP/1.0 b");
+    assert_string_equal(spaced("GET /t?tag=a b HTTP/1.0\r\nContent-Length: 0\r\n\r\n"), "tag=a b");
+    assert_int_equal(outcome_of("GET /tag/x?tag=My build 1 HTTP/1.0\r\n\r\n").status, 400);
+}
+
+static void what_spaces_could_hide_is_refused(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {
+        "GET /tag x?tag=1 HTTP/1.0\r\n\r\n",  /* in the path */
+        "GET  /t?tag=1 HTTP/1.0\r\n\r\n",     /* before it */
+        "GET /t?tag=a b\r\n\r\n",             /* no version */
+        "GET /t?tag=a b HTTP/2.0\r\n\r\n",    /* another one */
+        "GET /t?tag=a\tb c HTTP/1.0\r\n\r\n", /* other blanks */
+        "GET /t?tag=a\rb c HTTP/1.0\r\n\r\n",
+        "POST /t?tag=a b HTTP/1.0\r\n\r\n",                     /* not only read */
+        "GET /t?tag=a b HTTP/1.0\r\nContent-Length: 3\r\n\r\n", /* a body */
+        "GET /t?tag=a b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        assert_null(spaced(heads[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(spaces_in_a_query_are_taken_where_they_are_let_through),
+        cmocka_unit_test(what_spaces_could_hide_is_refused),
         cmocka_unit_test(table_of_byte_classes_is_what_the_rules_say),
         cmocka_unit_test(a_device_s_request_is_read),
         cmocka_unit_test(unusual_but_clear_requests_are_taken),
