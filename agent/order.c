@@ -120,7 +120,7 @@ static enum pag_err ask_application(struct pag_inner *a, const struct pag_signed
 
 static void judge(struct pag_inner *a)
 {
-    struct pag_signed_command c;
+    struct pag_signed_command c = { 0 };
     struct pag_fail why = { 0 }; /* says nothing in builds that save the texts */
     a->result.text_n = 0;
     enum pag_err err = verify(a, &c, &why);

@@ -85,7 +85,8 @@ static enum pag_err verify(struct pag_op *op, struct pag_db *db, const struct pa
     uint8_t product[PAG_PRODUCT_ID_BYTES];
     uint32_t last = 0;
     struct pag_trust_set *set = pag_arena_alloc(op->call->arena, sizeof *set);
-    enum pag_err err = set != NULL ? pag_trust_row(db, op->call->arena, d->product, 0, &row) : PAG_E_NO_MEMORY;
+    enum pag_err err =
+        set != NULL ? pag_trust_row(db, op->call->arena, d->product, 0, &row) : PAG_E_NO_MEMORY;
     if (err == PAG_E_NOT_FOUND) {
         return pag_fail_set(why, PAG_E_SIGNATURE, "the product has no trust set yet", 0);
     }
@@ -110,11 +111,12 @@ static enum pag_err check_signed(struct pag_op *op, struct pag_db *db, const str
 {
     const struct pag_command_in *in = op->in;
     struct pag_command *c = op->out;
-    struct pag_signed_command order;
+    struct pag_signed_command order = { 0 };
     struct pag_fail why = { 0 };
     const struct pag_fact_u32 *can = &d->facts.capabilities;
     if (d->protocol != PAG_PROTOCOL_NATIVE) {
-        return pag_refuse_field(op->call, "/kind", "this device checks no signatures; it believes its channel");
+        return pag_refuse_field(op->call, "/kind",
+                                "this device checks no signatures; it believes its channel");
     }
     if (can->source != PAG_ABSENT && (can->value & PAG_CAP_SIGNED_COMMANDS) == 0) {
         return pag_refuse_field(op->call, "/kind", "this device's agent does not know signed commands");
@@ -183,9 +185,10 @@ void pag_app_command(struct pag_call *call, const struct pag_command_in *in, str
     unsigned kind = pag_command_kind_by_word(pag_span_str(in->kind));
     enum pag_err err = PAG_OK;
     if (kind == 0) {
-        err = pag_refuse_field(call, "/kind",
-                               "check, reboot, identify, config, app, reset, wipe, re-enroll, firmware, flash, ca, cert "
-                               "or key");
+        err = pag_refuse_field(
+            call, "/kind",
+            "check, reboot, identify, config, app, reset, wipe, re-enroll, firmware, flash, ca, cert "
+            "or key");
     } else if (in->arg.n > 0 && pag_command_check((enum pag_command_kind)kind, in->arg) != PAG_OK) {
         err = pag_refuse_field(call, "/arg", "missing, too long, or not for this kind");
     }
