@@ -35,7 +35,7 @@ bool pag_in_renew_due(const struct pag_inner *a)
 {
     const struct pag_in_renewal *r = &a->renewal;
     return r->at_s != 0 && a->has_record && !a->own_certificate && !a->trial && a->contact_ever &&
-           pag_in_floor(a) >= r->at_s && pag_in_passed(a, r->since_ms, r->wait_ms);
+           pag_in_now_s(a) >= r->at_s && pag_in_passed(a, r->since_ms, r->wait_ms);
 }
 
 void pag_in_renew_begin(struct pag_inner *a)
@@ -141,17 +141,23 @@ static uint32_t leave(struct pag_inner *a)
     return 0;
 }
 
-/* Once in a thirty-second part of the life, at most daily, not before the server says. */
-static uint32_t give_up(struct pag_inner *a, enum pag_err err, const char *what)
+/* Once in a thirty-second part of the life, at most daily, not before the server says; after success too, or
+ * a clock floor that is ahead of the time would ask on and on. */
+static void wait_for_next(struct pag_inner *a)
 {
     struct pag_in_renewal *r = &a->renewal;
-    (void)pag_in_fail(a, err, what);
     uint32_t s = r->life_s / TRIES < WAIT_MAX_S ? r->life_s / TRIES : WAIT_MAX_S;
     s = s > a->set->backoff_min_s ? s : a->set->backoff_min_s;
     s = s > a->retry_after_s ? s : a->retry_after_s;
     a->retry_after_s = 0;
     r->since_ms = a->now_ms;
     r->wait_ms = pag_in_ms(s) + pag_in_random(a, pag_in_ms(s) / 8 + 1);
+}
+
+static uint32_t give_up(struct pag_inner *a, enum pag_err err, const char *what)
+{
+    (void)pag_in_fail(a, err, what);
+    wait_for_next(a);
     return leave(a);
 }
 
@@ -183,6 +189,7 @@ uint32_t pag_in_renew(struct pag_inner *a)
     if (err != PAG_OK) {
         return give_up(a, err, what);
     }
+    wait_for_next(a);
     pag_in_log(a, "agent.renewed", a->id, (int64_t)a->renewal.at_s);
     return leave(a);
 }

@@ -435,7 +435,7 @@ static const struct pag_ini_key keys[] = {
       .key = "device_time",
       .preset = "730d",
       .type = PAG_INI_DURATION,
-      .min = 3600,
+      .min = 1800,
       .max = 315360000,
       AT(certificates, device_s),
       .doc = "Lifetime of a device certificate; never longer than its authority's." },

@@ -186,6 +186,9 @@ static void without_a_clock_nothing_is_renewed(void **state)
     assert_true(fake_boot(f));
     fake_run(f, 7200);
     assert_int_equal(issued_n, 1);
+    f->unix_s = NOW_S; /* the board has learnt it */
+    fake_run(f, 600);
+    assert_int_equal(issued_n, 2);
 }
 
 static void at_two_thirds_a_new_key_gets_the_next_certificate(void **state)
@@ -203,6 +206,17 @@ static void at_two_thirds_a_new_key_gets_the_next_certificate(void **state)
     assert_int_equal(shown(f), 1);
     assert_int_equal(issued_n, 2);
     assert_int_equal(refused, 0);
+}
+
+static void a_floor_ahead_of_the_time_asks_once_a_day(void **state)
+{
+    struct fake *f = *state;
+    enrolled(f, 0);
+    f->set.build_time = (uint32_t)(NOW_S + LIFE_S - DAY_S);
+    assert_true(fake_boot(f));
+    now_s = NOW_S + 60;
+    fake_run(f, 80000);
+    assert_int_equal(issued_n, 2);
 }
 
 static void a_cut_anywhere_leaves_the_old_identity_or_the_new_one(void **state)
@@ -353,6 +367,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(before_two_thirds_nothing_is_renewed, device, gone),
         cmocka_unit_test_setup_teardown(without_a_clock_nothing_is_renewed, device, gone),
         cmocka_unit_test_setup_teardown(at_two_thirds_a_new_key_gets_the_next_certificate, device, gone),
+        cmocka_unit_test_setup_teardown(a_floor_ahead_of_the_time_asks_once_a_day, device, gone),
         cmocka_unit_test_setup_teardown(a_cut_anywhere_leaves_the_old_identity_or_the_new_one, device, gone),
         cmocka_unit_test_setup_teardown(an_answer_that_is_lost_costs_a_day_and_no_identity, device, gone),
         cmocka_unit_test_setup_teardown(a_certificate_that_would_strand_it_is_not_kept, device, gone),
