@@ -82,10 +82,12 @@ static bool take_time(struct pag_span *in, uint64_t *out)
         century = v[0] < 50 ? 20 : 19;
     }
     uint32_t year = century * 100 + v[0];
-    if (year < 1970) {
+    uint32_t day = days(year, v[1], v[2]);
+    uint32_t next_month = v[1] == 12 ? days(year + 1, 1, 1) : days(year, v[1] + 1, 1);
+    if (year < 1970 || day >= next_month) { /* no 31st of November */
         return false;
     }
-    *out = (uint64_t)days(year, v[1], v[2]) * DAY_S + v[3] * 3600 + v[4] * 60 + v[5];
+    *out = (uint64_t)day * DAY_S + (uint64_t)v[3] * 3600 + (uint64_t)v[4] * 60 + v[5];
     return true;
 }
 

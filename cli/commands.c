@@ -472,7 +472,7 @@ static const struct pag_command table[] = {
       "pagurus enroll request list\npagurus enroll request approve req_9f2c", NULL, NULL, 1, 1, false, false,
       false, pag_cmd_request_approve },
     { "enroll request deny", "ID", "keep a device out that asks without a code",
-      "pagurus enroll request deny req_9f2c", NULL, NULL, 1, 1, false, false, false, pag_cmd_request_deny },
+      "pagurus enroll request list\npagurus enroll request deny req_9f2c", NULL, NULL, 1, 1, false, false, false, pag_cmd_request_deny },
     { "enroll batch", "FILE.csv", "codes or certificates for a table of devices",
       "pagurus enroll batch devices.csv --product meter -o batch-7\npagurus enroll batch devices.csv "
       "--product sketch --certificates --rsa -o batch-8",

@@ -357,6 +357,20 @@ static void the_dates_are_those_that_a_library_reads(void **state)
         }
         pag_ca_free(r);
     }
+    uint8_t der[PAG_CERT_DER_MAX];
+    struct pag_certificate_life life;
+    struct pag_ca *r = NULL;
+    assert_int_equal(pag_ca_root_new("Test", 1795996800 /* 2026-11-30 */, &r, NULL), PAG_OK);
+    struct pag_span good = pag_ca_der(r);
+    memcpy(der, good.p, good.n);
+    for (size_t i = 0; i + 6 < good.n; i++) {
+        if (memcmp(der + i, "261129", 6) == 0 || memcmp(der + i, "261130", 6) == 0) {
+            memcpy(der + i, "261131", 6);
+            assert_int_equal(pag_certificate_life(pag_span_of(der, good.n), &life), PAG_E_SYNTAX);
+        }
+    }
+    assert_memory_not_equal(der, good.p, good.n);
+    pag_ca_free(r);
     EVP_PKEY_free(key);
     (void)f;
 }
