@@ -38,6 +38,7 @@ static const struct pag_column show_lines[] = {
     { "action", "action.state", PAG_CELL_STATE },
     { "progress", "action.progress", PAG_CELL_TEXT },
     { "action text", "action.text", PAG_CELL_TEXT },
+    { "verify key", "verify_key", PAG_CELL_TEXT },
     { "pin", "pin", PAG_CELL_TEXT },
     { "tags", "tags", PAG_CELL_TEXT },
     { "last seen", "last_seen", PAG_CELL_TIME },

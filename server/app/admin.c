@@ -6,6 +6,7 @@
 #include "host/crypto.h"
 #include "host/signing.h"
 #include "host/token.h"
+#include "server/app/image_check.h"
 #include "server/app/op.h"
 
 enum { ANSWER_MS = 86400000, EVENTS_MAX = 1000 };
@@ -173,6 +174,16 @@ static enum pag_err check_image_key(struct pag_call *call, const struct pag_key_
     return pag_refuse_field(call, "/pem", "RSA of 2048 to 4096 bits, or P-256, for keys that sign images");
 }
 
+static void key_kept(struct pag_op *op, enum pag_err err)
+{
+    const struct pag_public_key *out = op->out;
+    if (err != PAG_OK || strcmp(out->use, "arduino") != 0) {
+        op->call->done(op->call, err);
+        return;
+    }
+    pag_images_reexamine(op, out->product);
+}
+
 void pag_app_key_put(struct pag_call *call, const struct pag_key_in *in, struct pag_public_key *out)
 {
     uint8_t id[PAG_SHA256_BYTES];
@@ -202,6 +213,7 @@ void pag_app_key_put(struct pag_call *call, const struct pag_key_in *in, struct 
     out->pem = pag_arena_text(call->arena, in->pem);
     struct pag_op *op = pag_op_new(call, in, out);
     if (op != NULL) {
+        op->after = key_kept;
         pag_op_submit(op, put_key);
     }
 }

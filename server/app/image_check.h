@@ -30,6 +30,14 @@ enum pag_err pag_image_check_keys(struct pag_op *op, struct pag_image_check *c, 
 enum pag_err pag_image_check_keep(struct pag_db *db, const struct pag_image_check *c, const char *product,
                                   const struct pag_release_image *image);
 
+/* images.c, on the worker: reads a kept image once more, with c->known; what is found goes into image. */
+enum pag_err pag_image_look_again(struct pag_op *op, struct pag_image_check *c,
+                                  struct pag_release_image *image);
+
+/* reexamine.c: after a key was registered, images that came before it. product: hex id, "" for all. Ends with
+ * op's call->done(PAG_OK): what cannot be read stays as it is. */
+void pag_images_reexamine(struct pag_op *op, const char *product);
+
 /* blobs.c: PAG_OK when this file was offered to the device and still is. */
 enum pag_err pag_blob_entitled(struct pag_call *call, const struct pag_device *d,
                                const uint8_t sha256[PAG_SHA256_BYTES]);

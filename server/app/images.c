@@ -169,6 +169,32 @@ static enum pag_err examine(struct pag_op *op)
     return err;
 }
 
+enum pag_err pag_image_look_again(struct pag_op *op, struct pag_image_check *c,
+                                  struct pag_release_image *image)
+{
+    struct upload *u = pag_arena_alloc(op->call->arena, sizeof *u);
+    struct pag_buf file = { NULL, 0, 0 };
+    struct pag_buf plain = { NULL, 0, 0 };
+    if (u == NULL) {
+        return PAG_E_NO_MEMORY;
+    }
+    memset(u, 0, sizeof *u);
+    u->check = *c;
+    enum pag_err err =
+        pag_store_blob_read(op->call->thread->app->config.store, image->sha256, IMAGE_MAX, &file);
+    err = err == PAG_OK ? read_firmware(op, u, pag_buf_span(&file), &plain) : err;
+    pag_store_file_free(&plain);
+    pag_store_file_free(&file);
+    if (err == PAG_OK) {
+        image->has_signed_by = u->image.has_signed_by;
+        image->trailer_legacy = u->image.trailer_legacy;
+        image->has_embedded_key = u->image.has_embedded_key;
+        memcpy(image->signed_by, u->image.signed_by, sizeof image->signed_by);
+        memcpy(image->embedded_key, u->image.embedded_key, sizeof image->embedded_key);
+    }
+    return err;
+}
+
 static enum pag_err put_blob(struct pag_op *op)
 {
     const struct pag_image_in *in = op->in;

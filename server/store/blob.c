@@ -372,3 +372,16 @@ size_t pag_store_md5_forms(struct pag_span file, struct pag_md5_form form[PAG_MD
     }
     return n;
 }
+
+enum pag_err pag_store_blob_read(struct pag_store *store, const uint8_t sha256[PAG_SHA256_BYTES],
+                                 uint64_t max, struct pag_buf *out)
+{
+    uint64_t bytes = 0;
+    int fd = -1;
+    enum pag_err err = pag_store_blob_open(store, sha256, &fd, &bytes);
+    if (err == PAG_OK) {
+        err = pag_store_file_read(fd, bytes, max, out);
+        (void)close(fd);
+    }
+    return err;
+}

@@ -78,6 +78,8 @@ enum pag_err pag_image_key_insert(struct pag_db *db, const char *product, const 
     return pag_q_run(&q, NULL);
 }
 
+enum { TRAILER_NONE = 0, TRAILER_STANDARD = 1, TRAILER_LEGACY = 2 }; /* as rows_release.c */
+
 struct keys {
     struct pag_arena *arena;
     void *items;
@@ -165,4 +167,55 @@ enum pag_err pag_verify_keys(struct pag_db *db, struct pag_arena *arena, const c
     *list = k.items;
     *n = k.n;
     return err;
+}
+
+/* ---- images that came before a key ---- */
+
+enum pag_err pag_images_unread(struct pag_db *db, struct pag_arena *arena, const char *product,
+                               struct pag_image_unread **list, size_t *n)
+{
+    struct pag_q q = pag_q_of(db, "SELECT product_id, id, sha256, bytes, kind, trailer, signed_by, "
+                                  "embedded_key FROM image WHERE (? = '' OR product_id = ?) AND kind NOT IN "
+                                  "(?, ?) AND ((trailer <> 0 AND coalesce(length(signed_by), 0) = 0) OR "
+                                  "coalesce(length(embedded_key), 0) = 0) "
+                                  "ORDER BY product_id, created_ms DESC, id LIMIT ?");
+    struct keys k = { .arena = arena };
+    pag_q_text(&q, product);
+    pag_q_text(&q, product);
+    pag_q_int(&q, PAG_IMAGE_FILESYSTEM);
+    pag_q_int(&q, PAG_IMAGE_ELF);
+    pag_q_int(&q, PAG_IMAGES_UNREAD_MAX);
+    while (pag_q_row(&q)) {
+        struct pag_image_unread *u = pag_list_grow(arena, &k.items, &k.n, &k.cap, sizeof *u);
+        if (u == NULL) {
+            q.err = PAG_E_LIMIT;
+            break;
+        }
+        memset(u, 0, sizeof *u);
+        pag_q_get_text(&q, u->product, sizeof u->product);
+        pag_q_get_text(&q, u->image.id, sizeof u->image.id);
+        pag_q_get_blob(&q, u->image.sha256, sizeof u->image.sha256);
+        u->image.bytes = (uint64_t)pag_q_get_int(&q);
+        u->image.kind = (enum pag_image_kind)pag_q_get_int(&q);
+        int64_t trailer = pag_q_get_int(&q);
+        u->image.trailer = trailer != 0;
+        u->image.trailer_legacy = trailer == TRAILER_LEGACY;
+        u->image.has_signed_by = pag_q_get_bytes(&q, u->image.signed_by, sizeof u->image.signed_by) > 0;
+        u->image.has_embedded_key =
+            pag_q_get_bytes(&q, u->image.embedded_key, sizeof u->image.embedded_key) > 0;
+    }
+    *list = k.items;
+    *n = k.n;
+    return pag_q_end(&q);
+}
+
+enum pag_err pag_image_read_again(struct pag_db *db, const struct pag_release_image *i)
+{
+    struct pag_q q = pag_q_of(db, "UPDATE image SET trailer = ?, signed_by = ?, embedded_key = ? "
+                                  "WHERE id = ?");
+    pag_q_int(&q, !i->trailer ? TRAILER_NONE : (i->trailer_legacy ? TRAILER_LEGACY : TRAILER_STANDARD));
+    pag_q_blob(&q, i->signed_by, i->has_signed_by ? sizeof i->signed_by : 0);
+    pag_q_blob(&q, i->embedded_key, i->has_embedded_key ? sizeof i->embedded_key : 0);
+    pag_q_text(&q, i->id);
+    return pag_q_run(&q, NULL);
 }

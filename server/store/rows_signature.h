@@ -20,6 +20,19 @@ enum pag_err pag_detached_of_file(struct pag_db *db, struct pag_arena *arena, co
 enum pag_err pag_image_key_insert(struct pag_db *db, const char *product, const char *image,
                                   const uint8_t id[PAG_KEY_ID_BYTES], struct pag_span spki);
 
+/* An image whose signer, or whose key for the next one, is not known; newest first by product, at most 256.
+ */
+struct pag_image_unread {
+    char product[PAG_PRODUCT_HEX];
+    struct pag_release_image image; /* id, sha256, bytes, kind and what is known */
+};
+enum { PAG_IMAGES_UNREAD_MAX = 256 };
+/* product "": of all. */
+enum pag_err pag_images_unread(struct pag_db *db, struct pag_arena *arena, const char *product,
+                               struct pag_image_unread **list, size_t *n);
+/* What was found out later: trailer_legacy, signed_by and embedded_key of its id. */
+enum pag_err pag_image_read_again(struct pag_db *db, const struct pag_release_image *i);
+
 /* Keys that sign images of a product: registered ones (use "arduino"), then those that its images carry. At
  * most PAG_VERIFY_KEYS_MAX. */
 enum pag_err pag_verify_keys(struct pag_db *db, struct pag_arena *arena, const char *product,

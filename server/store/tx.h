@@ -76,6 +76,9 @@ enum pag_err pag_store_blob_open(struct pag_store *store, const uint8_t sha256[P
                                  uint64_t *bytes);
 /* Reads a whole file (at most max) into memory; release with pag_store_file_free. */
 enum pag_err pag_store_file_read(int fd, uint64_t bytes, uint64_t max, struct pag_buf *out);
+/* The same by its digest. */
+enum pag_err pag_store_blob_read(struct pag_store *store, const uint8_t sha256[PAG_SHA256_BYTES],
+                                 uint64_t max, struct pag_buf *out);
 void pag_store_file_free(struct pag_buf *b);
 
 /* MD5 of a file, and of each form its header may have in flash (docs/spec/httpupdate.md 4). Not for security.

@@ -322,6 +322,8 @@ def test_keys_signatures_and_warnings_by_command_line(owner, tmp_path):
                     str(tmp_path / "trailer.sig"), stdin=old)
     device.image = old
     assert device.raw()[0] == 304
+    held = owner.server.rest("GET", f"/devices/{device.mac}")["verify_key"]
+    assert any(line.split()[:2] == ["verify", "key"] and held in line for line in cli("device", "show", device.mac).stdout.splitlines())
     shown = owner.server.rest("GET", f"/releases?product={owner.name}")["items"][0]["images"][0]
     assert shown["signed_by"] == shown["embedded_key"] and shown["signatures"] == 1
 
@@ -403,3 +405,25 @@ def test_what_is_known_by_its_version_text_alone_goes_through_every_key(owner, k
         device.version = next(v for v, image in images.items() if body.startswith(image))
         seen.append(device.version)
     assert seen == ["1.1.0", "1.3.0", "1.4.0"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_images_that_came_before_their_key_are_read_again(owner, tmp_path, packed, legacy):
+    key = arduino.Key(tmp_path, f"late-{packed}-{legacy}")
+    plain = arduino.image(owner.name, "1.0.0", key)
+    shown = owner.publish("1.0.0", key.signed(gzip.compress(plain) if packed else plain, legacy))
+    strange = owner.publish("1.1.0", arduino.Key(tmp_path, "strange").signed(esp8266.arduino(owner.name, "1.1.0")))
+    assert shown["signed_by"] is None and strange["signed_by"] is None
+    key.register(owner.server, owner.name)
+    first, second = (owner.server.rest("GET", f"/releases/{owner.ids[v]}")["images"][0] for v in ("1.0.0", "1.1.0"))
+    assert first["signed_by"] == first["embedded_key"] == key.id
+    assert first["trailer_form"] == ("legacy" if legacy else "standard")
+    assert second["signed_by"] is None
+
+
+def test_a_key_for_all_products_reads_images_of_all_again(owner, tmp_path):
+    key = arduino.Key(tmp_path, "all-late")
+    owner.publish("1.0.0", key.signed(esp8266.arduino(owner.name, "1.0.0")))
+    key.register(owner.server)
+    assert owner.server.rest("GET", f"/releases/{owner.ids['1.0.0']}")["images"][0]["signed_by"] == key.id
