@@ -61,14 +61,15 @@ static enum pag_err begin_waiting(struct pag_store_tx *tx, struct pag_op *op)
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_enroll_request there;
     uint64_t waiting = 0;
+    uint64_t neighbours = 0;
     int64_t now = pag_store_tx_now(tx);
     enum pag_err err = pag_enroll_request_forget(db, now - PAG_REQUEST_KEEP_MS);
     err = err == PAG_OK ? pag_enroll_request_by_key(db, a->i.key, &there) : err;
     if (err != PAG_E_NOT_FOUND) {
         return err; /* it came twice at once */
     }
-    err = pag_enroll_request_count(db, a->row.product, &waiting);
-    if (err == PAG_OK && waiting >= PAG_REQUESTS_MAX) {
+    err = pag_enroll_request_count(db, a->row.product, a->row.address, &waiting, &neighbours);
+    if (err == PAG_OK && (waiting >= PAG_REQUESTS_MAX || neighbours >= PAG_REQUESTS_ADDRESS_MAX)) {
         op->call->refusal.retry_s = 3600;
         return pag_refuse(op->call, PAG_E_LIMIT, "rate-limited",
                           "Too many devices wait for this product's owner.");

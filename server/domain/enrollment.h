@@ -26,7 +26,11 @@ struct pag_claim_code {   /* row; the code is not in it */
 /* A device that asks without a claim, and waits until an operator has looked at it. */
 enum pag_request_state { PAG_REQUEST_WAITING = 0, PAG_REQUEST_APPROVED, PAG_REQUEST_DENIED };
 const char *pag_request_word(enum pag_request_state state); /* "waiting" … */
-enum { PAG_REQUESTS_MAX = 1000 /* of a product */, PAG_REQUEST_WAIT_S = 30 };
+enum {
+    PAG_REQUESTS_MAX = 1000,        /* of a product */
+    PAG_REQUESTS_ADDRESS_MAX = 250, /* of them from one address: strangers leave room for others */
+    PAG_REQUEST_WAIT_S = 30
+};
 #define PAG_REQUEST_KEEP_MS INT64_C(604800000) /* a week: then it is forgotten */
 
 struct pag_enroll_request {        /* row */

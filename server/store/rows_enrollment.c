@@ -129,12 +129,16 @@ enum pag_err pag_enroll_request_list(struct pag_db *db, struct pag_arena *arena,
     return pag_q_end(&q);
 }
 
-enum pag_err pag_enroll_request_count(struct pag_db *db, const char *product, uint64_t *n)
+enum pag_err pag_enroll_request_count(struct pag_db *db, const char *product, const char *address,
+                                      uint64_t *all, uint64_t *of_address)
 {
-    struct pag_q q = pag_q_of(db, "SELECT COUNT(*) FROM enrollment_request WHERE product_id = ?");
+    struct pag_q q = pag_q_of(db, "SELECT COUNT(*), COUNT(CASE WHEN address = ? THEN 1 END) "
+                                  "FROM enrollment_request WHERE product_id = ?");
+    pag_q_text(&q, address);
     pag_q_text(&q, product);
     if (pag_q_row(&q)) {
-        *n = (uint64_t)pag_q_get_int(&q);
+        *all = (uint64_t)pag_q_get_int(&q);
+        *of_address = (uint64_t)pag_q_get_int(&q);
     }
     return pag_q_end(&q);
 }

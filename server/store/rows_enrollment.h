@@ -23,6 +23,8 @@ enum pag_err pag_enroll_request_forget(struct pag_db *db, int64_t before_ms);
 /* Oldest first, at most PAG_REQUESTS_MAX; product "": all. */
 enum pag_err pag_enroll_request_list(struct pag_db *db, struct pag_arena *arena, const char *product,
                                      struct pag_enroll_request **list, size_t *n);
-enum pag_err pag_enroll_request_count(struct pag_db *db, const char *product, uint64_t *n);
+/* How many wait, and how many of them came from that address. */
+enum pag_err pag_enroll_request_count(struct pag_db *db, const char *product, const char *address,
+                                      uint64_t *all, uint64_t *of_address);
 
 #endif

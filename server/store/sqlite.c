@@ -37,7 +37,7 @@ static enum pag_err err_of(int rc)
 /* foreign_keys and synchronous are of the connection, not of the file. */
 static const char setup_write[] =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-    "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192;"
+    "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;" /* sealed keys */
     "PRAGMA wal_autocheckpoint = 1000; PRAGMA trusted_schema = OFF;";
 static const char setup_read[] =
     "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;"

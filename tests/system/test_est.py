@@ -5,6 +5,10 @@ import concurrent.futures
 import itertools
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import est
 
@@ -362,3 +366,20 @@ def test_requests_of_another_product_are_not_there_for_a_token_of_one(guest):
     there = waiting(guest)[0]["id"]
     assert guest.server.call("POST", f"/enrollment/requests/{there}:approve", token=token).status == 404
     assert ask(guest).status == 202
+
+
+def test_one_address_does_not_fill_the_list_of_those_who_wait(make_server):
+    """250 of a product's 1,000 places are for one address; the next one there is told to come later."""
+    server = make_server("mqtt.mode=off", "limits.device_requests=0").start()
+    server.product("crowd")
+    server.rest("PUT", "/products/crowd/enrollment", {"approval": True})
+    statuses = []
+    for i in range(252):
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"84f3eb77{i:04x}")])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+        body = base64.b64encode(csr.public_bytes(serialization.Encoding.DER))
+        reply = server.device_request("POST", "/.well-known/est/crowd/simpleenroll", body, {"Content-Type": "application/pkcs10"})
+        statuses.append(reply.status)
+    assert statuses[:250] == [202] * 250
+    assert set(statuses[250:]) == {429} and int(reply.header("Retry-After")) > 0
