@@ -671,7 +671,7 @@ def test_every_command_and_flag_is_in_its_manual_page(cli):
     for page in pages():
         if page.name.startswith("pagurus-") or page.name == "pagurus.1.scd":
             assert "# EXIT STATUS" in page.read_text(), page.name
-            assert "130" in page.read_text()
+            assert "130" in page.read_text() or page.name == "pagurus-sim.1.scd", page.name  # it ends well by Ctrl-C
 
 
 # ---- the real server ----
