@@ -24,6 +24,14 @@ static uint32_t sum_of(const uint8_t *p, size_t n)
     return ~crc;
 }
 
+/* Without an end: the field has zeros behind it. */
+static void put_text(uint8_t *p, const char *text)
+{
+    for (size_t i = 0; text[i] != 0; i++) {
+        p[i] = (uint8_t)text[i];
+    }
+}
+
 static void put(uint8_t *p, uint32_t v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -45,7 +53,7 @@ static void settings(uint8_t s[SETTINGS], uint32_t version, uint8_t chip)
     put(s + 2, SETTINGS, 2);
     put(s + 8, version, 4);
     s[0xf36] = chip;
-    memcpy(s + 600, "kitchen", 7);
+    put_text(s + 600, "kitchen");
     put(s + SETTINGS - 4, sum_of(s, SETTINGS - 4), 4);
 }
 
@@ -103,10 +111,10 @@ static size_t with_driver(uint8_t *p, uint32_t sum_off)
     enum { DATA = 28, ROOM = 48, ALL = 16 + SETTINGS + 16 + ROOM };
     uint8_t *driver = p + 16 + SETTINGS;
     memset(p, 0, ALL);
-    memcpy(p, "/.settings", 10);
+    put_text(p, "/.settings");
     put(p + 14, ALL & 0xffff, 2);
     settings(p + 16, 0x0d040000, 0);
-    memcpy(driver, "/.drvset012", 11);
+    put_text(driver, "/.drvset012");
     put(driver + 14, DATA + 4, 2);
     memset(driver + 20, 'd', DATA);
     put(driver + 16, sum_of(driver + 20, DATA) + sum_off, 4);
