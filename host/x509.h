@@ -39,6 +39,9 @@ EVP_PKEY *pag_x509_key_new(bool rsa);
 void pag_x509_key_free(EVP_PKEY *key); /* for rooms without OpenSSL; NULL is fine */
 /* SHA-256 of the SubjectPublicKeyInfo of any key. PAG_E_CONFIG. */
 enum pag_err pag_x509_key_sha256(const EVP_PKEY *key, uint8_t out[PAG_SHA256_BYTES]);
+/* The public key that a certificate (DER) is for. The caller frees *out with pag_x509_key_free. PAG_E_SYNTAX.
+ */
+enum pag_err pag_x509_key_of_cert(struct pag_span der, EVP_PKEY **out);
 
 /* ---- reading certificates ---- */
 

@@ -298,3 +298,12 @@ enum pag_err pag_x509_verify(struct pag_span leaf, const char *anchors_file, boo
     ERR_clear_error();
     return err;
 }
+
+enum pag_err pag_x509_key_of_cert(struct pag_span der, EVP_PKEY **out)
+{
+    const unsigned char *at = der.p;
+    X509 *cert = d2i_X509(NULL, &at, (long)der.n);
+    *out = cert != NULL && at == der.p + der.n ? X509_get_pubkey(cert) : NULL;
+    X509_free(cert);
+    return *out != NULL ? PAG_OK : PAG_E_SYNTAX;
+}

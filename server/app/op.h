@@ -123,6 +123,10 @@ enum pag_err pag_command_end(struct pag_store_tx *tx, struct pag_op *op, const c
 /* secureesp.c: a connected device that has nothing to do is told to fetch the image that is due; others have it
  * with their next status. Counts in *d and writes its row then. */
 enum pag_err pag_secureesp_tell(struct pag_store_tx *tx, struct pag_arena *arena, struct pag_device *d);
+/* A command of the server's own for a day, with its event; counts in *d and writes its row. */
+enum pag_err pag_secureesp_queue(struct pag_store_tx *tx, struct pag_device *d, enum pag_command_kind kind);
+/* secureesp_renew.c: the next step towards the device's next certificate, when one is due. */
+void pag_secureesp_renew(struct pag_call *call, const char *device);
 /* The device's row after its action has moved on. */
 enum pag_err pag_settle_device(struct pag_store_tx *tx, struct pag_op *op, struct pag_device *d,
                                const struct pag_action *a);

@@ -189,7 +189,7 @@ static enum pag_err move_action(struct visit *v, enum pag_report_state to, const
     return err == PAG_OK ? pag_action_event(v->tx, &v->a) : err;
 }
 
-static enum pag_err queue_step(struct pag_store_tx *tx, struct pag_device *d, enum pag_command_kind kind)
+enum pag_err pag_secureesp_queue(struct pag_store_tx *tx, struct pag_device *d, enum pag_command_kind kind)
 {
     struct pag_db *db = pag_store_tx_db(tx);
     struct pag_command c;
@@ -220,7 +220,7 @@ enum pag_err pag_secureesp_tell(struct pag_store_tx *tx, struct pag_arena *arena
             return PAG_OK; /* the status after it brings the update about */
         }
     }
-    return err == PAG_OK ? queue_step(tx, d, (enum pag_command_kind)PAG_WORD_FIRMWARE) : err;
+    return err == PAG_OK ? pag_secureesp_queue(tx, d, (enum pag_command_kind)PAG_WORD_FIRMWARE) : err;
 }
 
 static const struct pag_command *failed_since(const struct visit *v, int64_t since_ms, uint32_t *n)
@@ -246,11 +246,11 @@ static enum pag_err next_step(struct visit *v)
     case PAG_STEP_WAIT:
         return PAG_OK;
     case PAG_STEP_FIRMWARE:
-        return queue_step(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FIRMWARE);
+        return pag_secureesp_queue(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FIRMWARE);
     case PAG_STEP_FLASH:
-        return queue_step(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FLASH);
+        return pag_secureesp_queue(v->tx, &v->d, (enum pag_command_kind)PAG_WORD_FLASH);
     case PAG_STEP_REBOOT:
-        return queue_step(v->tx, &v->d, PAG_COMMAND_REBOOT);
+        return pag_secureesp_queue(v->tx, &v->d, PAG_COMMAND_REBOOT);
     case PAG_STEP_GIVE_UP:
         return move_action(v, PAG_REPORT_FAILED, last != NULL ? last->result : "it does not fetch the image");
     }
@@ -330,9 +330,27 @@ static void finish(struct pag_call *call, struct status *st, enum pag_err err)
     call->done(call, err);
 }
 
+/* The message is kept, whatever becomes of the certificate. */
+static void renewed(struct pag_call *call, enum pag_err err)
+{
+    struct status *st = call->user;
+    if (err != PAG_OK) {
+        pag_log_warn(call->thread->app->config.log, "secureesp.not_renewed",
+                     PAG_F_STR("device", st->in->device), PAG_F_STR("error", pag_err_word(err)));
+    }
+    finish(call, st, PAG_OK);
+}
+
 static void stored(struct pag_op *op, enum pag_err err)
 {
-    finish(op->call, op->data, err);
+    struct status *st = op->data;
+    if (err != PAG_OK) {
+        finish(op->call, st, err);
+        return;
+    }
+    op->call->done = renewed;
+    op->call->user = st;
+    pag_secureesp_renew(op->call, st->in->device);
 }
 
 static void checked(struct pag_call *call, enum pag_err err)

@@ -22,6 +22,12 @@ void pag_app_secureesp_status(struct pag_call *call, const struct pag_secureesp_
 void pag_app_secureesp_fetched(struct pag_app_thread *thread, const char *device, enum pag_command_kind kind,
                                int32_t code);
 
+/*
+ * It has shown this certificate: one that the server has renewed for it is in use from now on. No done;
+ * written in its own time, and only when it is another than before.
+ */
+void pag_app_secureesp_shown(struct pag_app_thread *thread, const char *device, struct pag_span serial);
+
 /* The one command that may go out to this device now. PAG_E_NOT_FOUND: none, or one is on its way. */
 enum pag_err pag_app_secureesp_due(struct pag_call *call, const char *device, struct pag_command *out);
 

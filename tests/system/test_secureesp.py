@@ -536,6 +536,88 @@ def test_a_clean_disconnect_for_a_download_is_not_offline(server, sketch):
     assert not events(server, one, "device.offline")
 
 
+# ---- the next certificate ---------------------------------------------------------------------------------------
+
+class Loads(secureesp.Sketch):
+    """A fork that stores what it fetches under the name that it loads."""
+
+    def download(self, file, name):
+        super().download(file, name)
+        if file.endswith(".crt") and name in self.files:
+            self.files[f"{name}.der"] = self.files[name]
+
+
+@pytest.fixture(scope="module")
+def short(make_server):
+    # a certificate begins an hour before it is made: two thirds of such a life are over after 4 s
+    one = make_server("certificates.device_time=1806s", "limits.device_messages=1000",
+                      "limits.device_messages_burst=5000", "limits.device_requests=1000",
+                      "limits.device_requests_burst=5000").start()
+    one.wait_ready()
+    owner = signing.Publisher(one, "measure", "esp8266", ("d1mini",))
+    speaks(one, "measure", downloadserver="localhost", mqttserver="localhost")
+    owner.publish(VERSIONS[0], IMAGE[VERSIONS[0]])
+    return one
+
+
+def aging(server, kind):
+    mac = f"84f3eb{next(_next):06x}"
+    one = kind(mac, server.folder, (server.data / "ca" / "root.pem").read_bytes(), config(server), VERSIONS[0])
+    claim = code(server, mac=mac)
+    key, cert = (one.get(f"/{mac}.{file}?claim={claim}")[1] for file in ("key", "crt"))
+    one.identity(cert, key)
+    return one.start()
+
+
+WORDS = ["cert", "reboot", "firmware"]
+DONE = [("cert", "done"), ("reboot", "done"), ("check", "done")]
+
+
+def test_at_two_thirds_the_server_renews_for_the_same_key_and_a_fork_takes_it(short):
+    one = aging(short, Loads)
+    try:
+        first = x509.load_pem_x509_certificate(one.files[f"/{one.mac}.crt.der"])
+        short.until(lambda: events(short, one, "certificate.taken"), 60)
+        short.until(lambda: commands(short, one) == DONE, 30)
+        now = x509.load_pem_x509_certificate(one.files[f"/{one.mac}.crt.der"])
+        assert now.public_key() == first.public_key() and now.serial_number != first.serial_number
+        assert now.not_valid_after_utc > first.not_valid_after_utc
+        assert int(device(short, one)["certificate"]["serial"], 16) == now.serial_number
+        renewed, = events(short, one, "certificate.renewed")
+        assert int(renewed["data"]["serial"], 16) == now.serial_number and renewed["actor"] == "system"
+        # that one is past its two thirds by then, too: once a day is all
+        until = now.not_valid_after_utc.timestamp() - 1806 + 5
+        short.until(lambda: time.time() > until, 20)
+        n = len(series(short, one, "rssi"))
+        short.until(lambda: len(series(short, one, "rssi")) > n + 10, 20)
+        assert len(events(short, one, "certificate.renewed")) == 1 and commands(short, one) == DONE
+        assert [x for x in one.log if isinstance(x, str)] == WORDS
+    finally:
+        one.stop()
+
+
+def test_the_original_sketch_does_not_take_it_is_not_booted_again_and_stays_counted(short):
+    one = aging(short, secureesp.Sketch)
+    try:
+        serial = device(short, one)["certificate"]["serial"]
+        short.until(lambda: commands(short, one) == DONE, 60)
+        assert f"/{one.mac}.crt" in one.files and len(events(short, one, "certificate.renewed")) == 1
+        n = len(series(short, one, "rssi"))
+        short.until(lambda: len(series(short, one, "rssi")) > n + 10, 20)
+        assert [x for x in one.log if isinstance(x, str)] == WORDS
+        assert not events(short, one, "certificate.taken")
+        assert device(short, one)["certificate"]["serial"] == serial
+        assert short.rest("GET", "/ca")["device_certificates"]["due"] >= 1
+    finally:
+        one.stop()
+
+
+def test_a_young_certificate_is_left_alone(server, sketch):
+    one = sketch("00.00.08.h").start()
+    server.until(lambda: len(series(server, one, "rssi")) > 10, 20)
+    assert commands(server, one) == [] and not events(server, one, "certificate.renewed")
+
+
 # ---- series -----------------------------------------------------------------------------------------------------
 
 def series(server, one, field, **more):

@@ -245,6 +245,28 @@ static void a_key_has_one_hash_in_requests_and_certificates(void **state)
     assert_memory_equal(id, out.info.key_sha256, sizeof id);
 }
 
+static void the_next_certificate_is_made_from_the_last_one_alone(void **state)
+{
+    struct pki *p = *state;
+    uint8_t space[2048];
+    struct pag_issued last;
+    struct pag_issued next;
+    EVP_PKEY *key = NULL;
+    const struct pag_cert_order order = {
+        .cn = "dev-a", .product = PRODUCT, .now = NOW + 60000, .lifetime_s = 86400
+    };
+    assert_int_equal(issue(p, csr_of(p->key, "x", space), "dev-a", &last), PAG_OK);
+    assert_int_equal(pag_x509_key_of_cert((struct pag_span){ last.der, last.der_n }, &key), PAG_OK);
+    assert_int_equal(pag_ca_issue_device_key(p->device, key, &order, &next, NULL), PAG_OK);
+    pag_x509_key_free(key);
+    assert_memory_equal(next.info.key_sha256, last.info.key_sha256, sizeof next.info.key_sha256);
+    assert_int_equal(next.info.not_after, NOW + 60000 + 86400);
+    for (size_t n = 0; n < last.der_n; n++) {
+        assert_int_equal(pag_x509_key_of_cert((struct pag_span){ last.der, n }, &key), PAG_E_SYNTAX);
+        assert_null(key);
+    }
+}
+
 static void a_leaf_does_not_outlive_its_authority(void **state)
 {
     struct pki *p = *state;
@@ -402,6 +424,7 @@ int main(void)
         cmocka_unit_test(weak_keys_and_weak_digests_are_refused),
         cmocka_unit_test(every_changed_or_missing_byte_of_a_request_is_noticed),
         cmocka_unit_test(a_key_has_one_hash_in_requests_and_certificates),
+        cmocka_unit_test(the_next_certificate_is_made_from_the_last_one_alone),
         cmocka_unit_test(a_leaf_does_not_outlive_its_authority),
         cmocka_unit_test(server_certificate_names_addresses_twice),
         cmocka_unit_test(bad_host_names_are_refused),

@@ -174,6 +174,10 @@ void pag_secureesp_handle(struct pag_http_request *req, const struct pag_mount_a
     v->at = at;
     v->d->out = v;
     if (admit(v)) {
+        if (v->d->has_identity) {
+            pag_app_secureesp_shown(v->d->call.thread, v->d->identity.device,
+                                    pag_span_of(req->peer->serial, req->peer->serial_n));
+        }
         choose(v);
     }
 }
