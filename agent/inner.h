@@ -154,8 +154,8 @@ struct __attribute__((may_alias)) pag_inner {
     uint32_t retry_after_s;
     uint32_t report_record, report_n; /* numbers given since that journal record */
     uint32_t trust_version, trust_wanted;
-    uint32_t counter; /* of the last signed command obeyed, as kept in flash; 0 none */
-    uint32_t undo_ms; /* when it was obeyed */
+    uint32_t counter;       /* of the last signed command obeyed, as kept in flash; 0 none */
+    uint32_t undo_ms;       /* when it was obeyed */
     uint64_t floor_s;       /* clock floor, Unix s */
     uint64_t token_s;       /* server time of the last token ever, 0 never */
     uint32_t token_valid_s; /* of the last one in this power-up, 0 none */

@@ -60,8 +60,7 @@ FLAGS(add_flags, { "token-command", 0, "COMMAND", "command that prints the token
 FLAGS(list_flags, LIST_FLAGS);
 FLAGS(dialect_flags, { "off", 0, NULL, "take it away" });
 FLAGS(series_flags, { "field", 0, "NAME", "uptimemillis, rssi, espfreeheap, espimage, errormessage …" },
-      { "from", 0, "TIME", "2026-01-31T12:00:00Z or Unix seconds" },
-      { "to", 0, "TIME", "the same" },
+      { "from", 0, "TIME", "2026-01-31T12:00:00Z or Unix seconds" }, { "to", 0, "TIME", "the same" },
       { "limit", 0, "N", "at most N values (1000)" });
 FLAGS(device_list_flags, PRODUCT_FLAG,
       { "state", 0, "STATE",
@@ -101,7 +100,8 @@ FLAGS(push_flags, PRODUCT_FLAG, { "version", 0, "TEXT", "version, when the firmw
       { "arduino-legacy", 0, NULL, "in the form of Arduino core 2.5" },
       { "detach", 0, "KEY", "RSA or P-256 key: keeps a signature beside each image" },
       { "signature", 0, "FILE", "signature over the first file, made with openssl dgst -sha256 -sign" },
-      { "verify-key", 0, "ID", "key inside the image that checks the next one, or none; when it has several" },
+      { "verify-key", 0, "ID",
+        "key inside the image that checks the next one, or none; when it has several" },
       STRAND_FLAG, { "draft", 0, NULL, "do not publish" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(sign_flags, PRODUCT_FLAG,
       { "sign", 's', "KEY", "release key that signs (the only key here that the trust set allows)" },
@@ -113,8 +113,8 @@ FLAGS(verify_flags, PRODUCT_FLAG,
       { "trust", 0, "FILE", "trust set that must allow it" },
       { "image", 0, "FILE", "image that must be the signed one" });
 FLAGS(download_flags, PRODUCT_FLAG, { "image", 0, "NAME", "image of the release (firmware)" }, OUTPUT_FLAG);
-FLAGS(generate_flags, { "rsa", 0, "BITS", "an RSA key of 2048 to 4096 bits, which signs images" }, PRODUCT_FLAG,
-      { "use", 0, "USE", "release, root or arduino, for --register" },
+FLAGS(generate_flags, { "rsa", 0, "BITS", "an RSA key of 2048 to 4096 bits, which signs images" },
+      PRODUCT_FLAG, { "use", 0, "USE", "release, root or arduino, for --register" },
       { "register", 0, NULL, "send the public key to the server" }, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(import_flags, PASSPHRASE_FLAGS, NO_PASSPHRASE_FLAG);
 FLAGS(key_list_flags, { "remote", 0, NULL, "public keys that the server knows" }, LIST_FLAGS);
@@ -151,7 +151,8 @@ FLAGS(config_flags, PRODUCT_FLAG, { "uses", 0, "N", "devices that may use the co
       { "device-server", 0, "HOST[:PORT]",
         "address that devices use (the server's host and its port for devices)" },
       { "hardware", 0, "ID", "board, when the product lists several" }, OUTPUT_FLAG);
-FLAGS(fs_image_flags, PRODUCT_FLAG, { "format", 0, "WORD", "littlefs, spiffs or nvs: what the firmware mounts" },
+FLAGS(fs_image_flags, PRODUCT_FLAG,
+      { "format", 0, "WORD", "littlefs, spiffs or nvs: what the firmware mounts" },
       { "layout", 0, "NAME", "flash layout: 4m1m, 1m64 … of the ESP8266 core, esp32-default …" },
       { "size", 0, "BYTES", "size of the partition instead: 1024000, 0xFA000, 1000k" },
       { "block", 0, "BYTES", "erase block (8192 in ESP8266 layouts from 512k on, else 4096)" },
@@ -176,7 +177,8 @@ FLAGS(mount_flags, { "as", 0, "KIND", "httpupdate, tag-emonesp, tag-squix, files
       { "not-modified", 0, NULL, "its clients understand 304 (ESP-IDF 5.5 and newer)" },
       { "any-name", 0, NULL, "every name that ends in .bin is the firmware" },
       { "option", 0, "K=V", "of the kind's own, repeatable" });
-FLAGS(broker_user_flags, { "device", 0, "ID", "device that it speaks for (NAME); a MAC where the product speaks Tasmota" },
+FLAGS(broker_user_flags,
+      { "device", 0, "ID", "device that it speaks for (NAME); a MAC where the product speaks Tasmota" },
       { "topic", 0, "NAME", "what the Tasmota has as Topic (tasmota_ and the end of its MAC)" });
 FLAGS(broker_acl_flags, { "for", 0, "BROKER", "mosquitto or rabbitmq" });
 FLAGS(event_flags, { "after", 0, "SEQ", "only later events" }, { "limit", 0, "N", "at most N" });
@@ -203,11 +205,13 @@ FLAGS(tasmota_backup_flags, { "output", 'o', "PATH", "the file (HOST.dmp), with 
       { "all", 0, NULL, "every device of the server whose product speaks Tasmota" },
       { "product", 'p', "NAME", "with --all: of this product" },
       { "jobs", 0, "N", "with --all: devices at once (8)" },
-      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "password-file", 0, "FILE",
+        "file with the password of the web page, mode 0600; else it is asked for" },
       { "port", 0, "N", "of the web page (80)" },
       { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
 FLAGS(tasmota_restore_flags,
-      { "password-file", 0, "FILE", "file with the password of the web page, mode 0600; else it is asked for" },
+      { "password-file", 0, "FILE",
+        "file with the password of the web page, mode 0600; else it is asked for" },
       { "port", 0, "N", "of the web page (80)" },
       { "wait", 0, "60s", "how long to wait until it is back; 0s: not at all" },
       { "mdns", 0, "ADDRESS[:PORT]", "ask this responder instead of the whole network; none: do not ask" });
@@ -273,18 +277,21 @@ static const struct pag_command table[] = {
       "pagurus device reboot pump-0107\npagurus device reboot pump-0107 --ttl 10m", ttl_flags, "device", 1, 1,
       false, false, false, pag_cmd_device_reboot },
     { "device reset", "ID", "have it forget its application's settings: signed",
-      "pagurus device reset pump-0107 --sign release\npagurus device reset pump-0107 --yes --confirm pump-0107",
+      "pagurus device reset pump-0107 --sign release\npagurus device reset pump-0107 --yes --confirm "
+      "pump-0107",
       order_flags, "device", 1, 1, false, false, false, pag_cmd_device_reset },
     { "device wipe", "ID", "have it forget its data, key and certificate: signed",
       "pagurus device wipe pump-0107 --sign release\npagurus device wipe pump-0107 --yes --confirm pump-0107",
       order_flags, "device", 1, 1, false, false, false, pag_cmd_device_wipe },
     { "device re-enroll", "ID", "have it make a new key and enrol again: signed",
-      "pagurus device re-enroll pump-0107 --sign release\npagurus device re-enroll pump-0107 --code XXXX-XXXX",
+      "pagurus device re-enroll pump-0107 --sign release\npagurus device re-enroll pump-0107 --code "
+      "XXXX-XXXX",
       reenroll_flags, "device", 1, 1, false, false, false, pag_cmd_device_reenroll },
     { "device identify", "ID", "make it blink",
       "pagurus device identify pump-0107\npagurus device identify pump-0107 --ttl 1m", ttl_flags, "device", 1,
       1, false, false, false, pag_cmd_device_identify },
-    { "device command", "ID KIND [ARG]", "send check, reboot, identify, config or app; firmware, flash, ca, cert or key",
+    { "device command", "ID KIND [ARG]",
+      "send check, reboot, identify, config or app; firmware, flash, ca, cert or key",
       "pagurus device command pump-0107 config 'interval=60'\npagurus device command pump-0107 app 'valve "
       "open'",
       ttl_flags, "device", 2, 3, false, false, false, pag_cmd_device_command },
@@ -292,7 +299,8 @@ static const struct pag_command table[] = {
       "pagurus device commands pump-0107\npagurus device commands pump-0107 --json", list_flags, "device", 1,
       1, false, false, false, pag_cmd_device_commands },
     { "device series", "ID", "what a secureESP8266 device said over time",
-      "pagurus device series 84f3eb012345 --field rssi\npagurus device series 84f3eb012345 --field uptimemillis "
+      "pagurus device series 84f3eb012345 --field rssi\npagurus device series 84f3eb012345 --field "
+      "uptimemillis "
       "--from 2026-01-31T00:00:00Z --json",
       series_flags, "device", 1, 1, false, false, false, pag_cmd_device_series },
     { "device dialect", "ID [KEY=VALUE…]", "settings of its config.json over the product's",
@@ -339,35 +347,39 @@ static const struct pag_command table[] = {
       "plain_http=true --yes\npagurus product set old topics.status=/status/{id}",
       NULL, "product", 2, 32, false, false, false, pag_cmd_product_set },
     { "product dialect", "NAME [DIALECT] [KEY=VALUE…]", "speak secureESP8266 with its devices",
-      "pagurus product dialect measure secureesp8266\npagurus product dialect measure ntpserver=ntp.example.net "
+      "pagurus product dialect measure secureesp8266\npagurus product dialect measure "
+      "ntpserver=ntp.example.net "
       "key=rsa2048",
       dialect_flags, "product", 1, 32, false, false, false, pag_cmd_product_dialect },
     { "product mount list", "NAME", "paths of other servers that it answers",
-      "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1, 1,
-      false, false, false, pag_cmd_product_mount_list },
+      "pagurus product mount list meter\npagurus product mount list meter --json", list_flags, "product", 1,
+      1, false, false, false, pag_cmd_product_mount_list },
     { "product mount add", "NAME PATH", "answer a path that devices know already",
-      "pagurus product mount add meter /esp/firmware.php --as tag-emonesp\npagurus product mount add lamp /ota "
+      "pagurus product mount add meter /esp/firmware.php --as tag-emonesp\npagurus product mount add lamp "
+      "/ota "
       "--as files --auth none",
       mount_flags, "product", 2, 2, false, false, false, pag_cmd_product_mount_add },
     { "product mount rm", "NAME PATH", "answer it no more",
-      "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product", 2, 2,
-      false, false, false, pag_cmd_product_mount_rm },
+      "pagurus product mount rm meter /esp/firmware.php\npagurus product mount list meter", NULL, "product",
+      2, 2, false, false, false, pag_cmd_product_mount_rm },
 
     { "broker user list", "PRODUCT", "clients of the broker with a password",
-      "pagurus broker user list lamp\npagurus broker user list lamp --json", list_flags, "product", 1, 1, false, false,
-      false, pag_cmd_broker_user_list },
+      "pagurus broker user list lamp\npagurus broker user list lamp --json", list_flags, "product", 1, 1,
+      false, false, false, pag_cmd_broker_user_list },
     { "broker user add", "PRODUCT NAME", "a password for firmware that can have no certificate",
-      "pagurus broker user add lamp kitchen --device dc4f22001234\npagurus broker user add lamp dc4f22001235 --topic "
+      "pagurus broker user add lamp kitchen --device dc4f22001234\npagurus broker user add lamp dc4f22001235 "
+      "--topic "
       "hall",
       broker_user_flags, "product", 2, 2, false, false, false, pag_cmd_broker_user_add },
     { "broker user password", "PRODUCT NAME", "another password for it",
-      "pagurus broker user password lamp kitchen\npagurus broker user password lamp kitchen --json", NULL, "product",
-      2, 2, false, false, false, pag_cmd_broker_user_password },
+      "pagurus broker user password lamp kitchen\npagurus broker user password lamp kitchen --json", NULL,
+      "product", 2, 2, false, false, false, pag_cmd_broker_user_password },
     { "broker user rm", "PRODUCT NAME", "cut it and let it in no more",
-      "pagurus broker user rm lamp kitchen\npagurus broker user list lamp", NULL, "product", 2, 2, false, false, false,
-      pag_cmd_broker_user_rm },
+      "pagurus broker user rm lamp kitchen\npagurus broker user list lamp", NULL, "product", 2, 2, false,
+      false, false, pag_cmd_broker_user_rm },
     { "broker acl", NULL, "access list for a broker of your own",
-      "pagurus broker acl --for mosquitto >pagurus.acl\npagurus broker acl --for rabbitmq >pagurus-rabbitmq.sh",
+      "pagurus broker acl --for mosquitto >pagurus.acl\npagurus broker acl --for rabbitmq "
+      ">pagurus-rabbitmq.sh",
       broker_acl_flags, NULL, 0, 0, false, false, false, pag_cmd_broker_acl },
 
     { "explain", "NUMBER", "what an error number of a device means, and what to do",
@@ -472,7 +484,8 @@ static const struct pag_command table[] = {
       "pagurus enroll request list\npagurus enroll request approve req_9f2c", NULL, NULL, 1, 1, false, false,
       false, pag_cmd_request_approve },
     { "enroll request deny", "ID", "keep a device out that asks without a code",
-      "pagurus enroll request list\npagurus enroll request deny req_9f2c", NULL, NULL, 1, 1, false, false, false, pag_cmd_request_deny },
+      "pagurus enroll request list\npagurus enroll request deny req_9f2c", NULL, NULL, 1, 1, false, false,
+      false, pag_cmd_request_deny },
     { "enroll batch", "FILE.csv", "codes or certificates for a table of devices",
       "pagurus enroll batch devices.csv --product meter -o batch-7\npagurus enroll batch devices.csv "
       "--product sketch --certificates --rsa -o batch-8",
@@ -483,8 +496,10 @@ static const struct pag_command table[] = {
       config_flags, NULL, 0, 0, false, false, false, pag_cmd_device_config },
     { "enroll fs-image", NULL, "file-system image that a device boots with",
       "pagurus enroll fs-image --product measure --mac 84:f3:eb:00:00:03 --format spiffs --layout 4m1m -o "
-      "data.bin\npagurus enroll fs-image --product meter --uses 20 --format littlefs --layout esp32-default --dir "
-      "data -o data.bin\npagurus enroll fs-image --only-dir --dir data --format nvs --layout esp32-nvs -o nvs.bin",
+      "data.bin\npagurus enroll fs-image --product meter --uses 20 --format littlefs --layout esp32-default "
+      "--dir "
+      "data -o data.bin\npagurus enroll fs-image --only-dir --dir data --format nvs --layout esp32-nvs -o "
+      "nvs.bin",
       fs_image_flags, NULL, 0, 0, false, false, false, pag_cmd_fs_image },
 
     { "events", NULL, "what happened, oldest first",
@@ -514,8 +529,10 @@ static const struct pag_command table[] = {
       "pagurus relay --find",
       relay_flags, NULL, 0, 0, false, false, false, pag_cmd_relay },
     { "sim", "run …", "a fleet of virtual devices (pagurus-sim)",
-      "pagurus sim --help\npagurus sim run --server https://ota:8444 --ca root.pem --trust-set meter.1.cose --product meter "
-      "--claim-code XXXX-XXXX --image meter-1.0.0.bin --devices 50", NULL, NULL, 0, 0, true, false, false, pag_cmd_sim },
+      "pagurus sim --help\npagurus sim run --server https://ota:8444 --ca root.pem --trust-set meter.1.cose "
+      "--product meter "
+      "--claim-code XXXX-XXXX --image meter-1.0.0.bin --devices 50",
+      NULL, NULL, 0, 0, true, false, false, pag_cmd_sim },
     { "api", "METHOD PATH", "any call of the REST API",
       "pagurus api GET /devices\npagurus api POST /tokens -F name=ci -F role=releaser -F "
       "ttl_s=7776000\npagurus api PATCH /devices/pump-0107 --input patch.json",

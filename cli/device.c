@@ -198,9 +198,10 @@ int pag_cmd_device_command(struct pag_cli *cli)
     }
     const char *near = pag_text_nearest(kind, kinds, sizeof kinds / sizeof kinds[0]);
     return pag_cli_fail(cli, PAG_EXIT_USAGE,
-                        near != NULL ? pag_cli_text(cli, "did you mean %s?", near)
-                                     : "one of check, reboot, identify, config, app; secureESP8266: firmware, "
-                                       "flash, ca, cert, key",
+                        near != NULL
+                            ? pag_cli_text(cli, "did you mean %s?", near)
+                            : "one of check, reboot, identify, config, app; secureESP8266: firmware, "
+                              "flash, ca, cert, key",
                         "no command kind \"%s\"", kind);
 }
 

@@ -58,9 +58,10 @@ enum pag_command_kind {
     PAG_COMMAND_CONFIG = 4,   /* arg: text of key=value lines for the application */
     PAG_COMMAND_CANCEL = 5,   /* give up the open action; arg: action id in decimal */
     PAG_COMMAND_APP = 6,      /* handed to the application */
-    /* Taken in signed form only (core/command.h): they take something away that a check does not bring back */
-    PAG_COMMAND_RESET = 7,    /* the application forgets its settings; restart */
-    PAG_COMMAND_WIPE = 8,     /* the application forgets its data, the agent its key and certificate; restart */
+    /* Taken in signed form only (core/command.h): they take something away that a check does not bring back
+     */
+    PAG_COMMAND_RESET = 7, /* the application forgets its settings; restart */
+    PAG_COMMAND_WIPE = 8,  /* the application forgets its data, the agent its key and certificate; restart */
     PAG_COMMAND_REENROLL = 9, /* the agent gives its key and certificate up and enrols anew; arg: claim */
 };
 struct pag_native_command { /* also the payload of MQTT pg/v1/d/<id>/cmd */
@@ -112,7 +113,8 @@ enum pag_err pag_native_report_put(struct pag_buf *out, const struct pag_native_
 enum pag_err pag_native_report_get(struct pag_span in, struct pag_native_report *m);
 
 struct pag_native_enroll {
-    /* 1: text, as printed, dashes and case ignored by the server; empty: renewal over the certificate shown */
+    /* 1: text, as printed, dashes and case ignored by the server; empty: renewal over the certificate shown
+     */
     struct pag_span claim;
     struct pag_span csr;      /* 2: PKCS#10 DER, at most 1024 */
     struct pag_span mac;      /* 3: text, 12 hex digits */

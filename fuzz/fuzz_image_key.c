@@ -1,5 +1,5 @@
-/* Keys inside images and signatures behind them: whatever the bytes are, what is found is there, and OpenSSL gives it
- * the same id. */
+/* Keys inside images and signatures behind them: whatever the bytes are, what is found is there, and OpenSSL
+ * gives it the same id. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

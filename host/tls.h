@@ -28,12 +28,11 @@ struct pag_tls_config {
     const char *key_file;  /* PEM, mode 0600 */
     /* The same for clients whose suites have no ECDSA; NULL, or no file of that name: there is none. */
     const char *rsa_cert_file, *rsa_key_file;
-    const char *
-        client_ca_file; /* PEM of the issuing CA and its root, or of self-signed anchors with pathlen 0, at
-                           most 4; NULL: no client certificate is requested */
-    const char *id_context; /* short name of the listener */
-    uint32_t record_bytes;  /* cap of a plaintext record sent, 0 = 16384 */
-    uint32_t session_cache; /* entries of the session-id cache */
+    const char *client_ca_file; /* PEM of the issuing CA and its root, or of self-signed anchors with pathlen
+                                   0, at most 4; NULL: no client certificate is requested */
+    const char *id_context;     /* short name of the listener */
+    uint32_t record_bytes;      /* cap of a plaintext record sent, 0 = 16384 */
+    uint32_t session_cache;     /* entries of the session-id cache */
     uint32_t session_timeout_s;
     /* Called (any thread) for a full handshake's leaf and for every resumption; false refuses. May be NULL.
      */

@@ -153,8 +153,8 @@ enum pag_err pag_ca_issue_device_key(const struct pag_ca *ca, const EVP_PKEY *ke
 {
     enum pag_err err = check_client_order(order, false, why);
     if (err == PAG_OK && !key_fits(key)) {
-        err = pag_fail_set(why, PAG_E_UNSUPPORTED, "key is neither of the curve P-256 nor RSA of 2048 bits",
-                           0);
+        err =
+            pag_fail_set(why, PAG_E_UNSUPPORTED, "key is neither of the curve P-256 nor RSA of 2048 bits", 0);
     }
     return err != PAG_OK ? err : issue(ca, pag_unconst(key), order, PAG_X509_CLIENT, out, why);
 }

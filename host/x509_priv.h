@@ -41,7 +41,8 @@ bool pag_x509_add_uri(X509 *cert, const uint8_t *product, const char *cn);
 bool pag_x509_add_names(X509 *cert, const char *const *names, size_t n);
 bool pag_x509_name_ok(const char *name); /* DNS name, wildcard or address */
 
-/* An issuing authority, signed by root. turn: what follows the mark in the name, "" for the first of a kind. */
+/* An issuing authority, signed by root. turn: what follows the mark in the name, "" for the first of a kind.
+ */
 bool pag_x509_fill_issuing(X509 *cert, EVP_PKEY *key, const struct pag_ca *root, enum pag_ca_kind kind,
                            const char *turn, uint64_t now);
 

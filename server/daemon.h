@@ -18,7 +18,7 @@
 enum { PAG_PAST_CA_MAX = 32 };
 
 struct pag_daemon_keep {
-    atomic_bool stale; /* the authorities have changed */
+    atomic_bool stale;                     /* the authorities have changed */
     struct pag_crl crl;                    /* without a managed broker; with one the list is the broker's */
     atomic_ullong crl_number, crl_until_s; /* of crl */
     struct pag_subscription subscription;

@@ -71,8 +71,8 @@ enum pag_err pag_init(const struct pag_init_order *order, struct pag_init_result
                       struct pag_fail *why);
 
 /* Steps of the above, for server/roll.c: an authority's certificate and the root as PEM, its anchor (and that
- * of another, NULL: none), the daemon's own certificate at the broker, and that of HTTPS with the names that it
- * has. */
+ * of another, NULL: none), the daemon's own certificate at the broker, and that of HTTPS with the names that
+ * it has. */
 enum pag_err pag_init_write_ca(const struct pag_paths *paths, const char *path, struct pag_span der,
                                struct pag_fail *why);
 enum pag_err pag_init_write_anchors(const char *path, const struct pag_ca *ca, const struct pag_ca *old,

@@ -63,7 +63,7 @@ struct pag_sim_device {
     uint32_t link_losses, clock_refusals;
     bool corrupt_now; /* the next large piece that arrives gets a flipped bit */
     uint32_t resets, power_cuts, corruptions, denials, refusals, downloads;
-    uint32_t readings_now; /* since what it runs was installed */
+    uint32_t readings_now;                    /* since what it runs was installed */
     uint32_t readings_before, readings_after; /* after: since the outcome is final */
     bool reached; /* the server has taken it for one of its devices, at least once */
     enum pag_err last_error;

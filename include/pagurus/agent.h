@@ -128,8 +128,8 @@ struct pag_agent_hooks {
     void (*loop)(void *ctx, struct pag_agent *agent);  /* in every step; may publish */
     /* During a trial, after the server was reached, until it decides. NULL counts as PAG_HEALTH_PASS. */
     enum pag_health (*self_test)(void *ctx);
-    /* identify, config and app commands; reset and wipe, whose signature has been verified: the device restarts
-     * when it has answered. text: for the answer, at most its cap. PAG_OK or why not. */
+    /* identify, config and app commands; reset and wipe, whose signature has been verified: the device
+     * restarts when it has answered. text: for the answer, at most its cap. PAG_OK or why not. */
     enum pag_err (*on_command)(void *ctx, const struct pag_agent_command *command, struct pag_buf *text);
     /* A message on a topic of pag_agent_subscribe. */
     void (*on_message)(void *ctx, struct pag_span topic, struct pag_span payload);

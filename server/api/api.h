@@ -106,7 +106,7 @@ struct pag_api {
     const struct pag_http *console, *device, *legacy; /* for /metrics; may be NULL */
     struct pag_rest_table *rest;                      /* of the console listener */
     struct pag_timing *timing[PAG_API_TIMINGS];       /* freed by pag_api_close */
-    atomic_uint transfers, transfers_shared; /* those of clients without a certificate */
+    atomic_uint transfers, transfers_shared;          /* those of clients without a certificate */
     atomic_ullong download_bytes;
     atomic_ullong mqtt_refused; /* hostile or unreadable messages */
     atomic_ullong limited;      /* what devices asked beyond their limits */

@@ -16,20 +16,18 @@ enum { CBOR_BODY_MAX = 4096 };
     (PAG_HTTP_GET | PAG_HTTP_HEAD | PAG_HTTP_POST | PAG_HTTP_PUT | PAG_HTTP_PATCH | PAG_HTTP_DELETE)
 
 /* What clients without our agent ask for; the paths of mounts come last. */
-#define LEGACY_ROUTES                                                                                        \
-    { PAG_HTTP_GET, "/update/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_legacy_update },        \
-        { PAG_HTTP_GET, "/update/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,               \
-          pag_legacy_update },                                                                               \
-        { PAG_HTTP_GET, "/tag/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_mount_tag },           \
-        { PAG_HTTP_GET, "/tag/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,                  \
-          pag_mount_tag },                                                                                   \
-        { PAG_HTTP_GET, "/files/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,                \
-          pag_mount_files },                                                                                 \
-        { PAG_HTTP_GET, "/secureesp8266/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,        \
-          pag_mount_secureesp },                                                                             \
-        { ANY_METHOD, "/", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback },                          \
-    {                                                                                                        \
-        ANY_METHOD, "/{rest...}", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback                      \
+#define LEGACY_ROUTES                                                                                            \
+    { PAG_HTTP_GET, "/update/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_legacy_update },            \
+        { PAG_HTTP_GET,     "/update/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,               \
+          pag_legacy_update },                                                                                   \
+        { PAG_HTTP_GET, "/tag/{product}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_mount_tag },               \
+        { PAG_HTTP_GET, "/tag/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_mount_tag },     \
+        { PAG_HTTP_GET, "/files/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0, pag_mount_files }, \
+        { PAG_HTTP_GET,       "/secureesp8266/{product}/{rest...}", PAG_NEEDS_BY_PRODUCT, PAG_BODY_NONE, 0,      \
+          pag_mount_secureesp },                                                                                 \
+        { ANY_METHOD, "/", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback },                              \
+    {                                                                                                            \
+        ANY_METHOD, "/{rest...}", PAG_NEEDS_MOUNT, PAG_BODY_NONE, 0, pag_mount_fallback                          \
     }
 
 static void find_identity(struct pag_device_call *d, enum pag_err *err)

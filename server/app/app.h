@@ -43,8 +43,8 @@ struct pag_app_config {
     pag_sign_fn freshness_sign;
     void *freshness_ctx;
     uint8_t freshness_key[PAG_KEY_ID_BYTES];
-    bool has_seal;   /* seal is set: what devices are given in secret can be kept */
-    uint8_t seal[32]; /* host/seal.h */
+    bool has_seal;              /* seal is set: what devices are given in secret can be kept */
+    uint8_t seal[32];           /* host/seal.h */
     uint32_t poll_s;            /* for products that do not say */
     const char *mqtt_host;      /* told to enrolled devices; NULL: "" */
     uint16_t mqtt_port;         /* 0: none */

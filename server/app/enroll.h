@@ -55,7 +55,7 @@ struct pag_code_in {
     const char *product; /* name or hex id */
     uint32_t uses;       /* 1 .. 100000 */
     uint64_t ttl_s;
-    const char *mac; /* any spelling, NULL: any device */
+    const char *mac;         /* any spelling, NULL: any device */
     const char *name, *tags; /* of the device, which must be named by its MAC; NULL: none */
 };
 struct pag_code_out {
@@ -68,10 +68,10 @@ enum pag_err pag_app_codes(struct pag_call *call, struct pag_claim_code **list, 
 
 struct pag_issue_in {
     const char *device;
-    const char *product; /* name or hex id */
-    struct pag_span csr; /* PEM or DER */
-    const EVP_PKEY *key; /* made here for the device, in place of csr; NULL: none */
-    uint32_t days;       /* 0: the configured lifetime */
+    const char *product;     /* name or hex id */
+    struct pag_span csr;     /* PEM or DER */
+    const EVP_PKEY *key;     /* made here for the device, in place of csr; NULL: none */
+    uint32_t days;           /* 0: the configured lifetime */
     const char *name, *tags; /* of the device, if it is new; NULL: none */
 };
 struct pag_issue_out {
@@ -107,10 +107,10 @@ enum pag_err pag_app_certificates(struct pag_call *call, const struct pag_certif
 
 /* Devices whose certificates are worth a look, of the scope. */
 struct pag_certificate_state {
-    uint64_t due;     /* two thirds of its life are over: it should renew */
-    uint64_t expired; /* it opens nothing any more */
+    uint64_t due;       /* two thirds of its life are over: it should renew */
+    uint64_t expired;   /* it opens nothing any more */
     uint64_t suspected; /* something looks like a copy of it, in the last week */
-    uint64_t old;     /* of another authority than that in force; not for tokens of one product */
+    uint64_t old;       /* of another authority than that in force; not for tokens of one product */
 };
 enum pag_err pag_app_certificate_state(struct pag_call *call, struct pag_certificate_state *out);
 /* Event and audit row about an authority: ca.retired or ca.rolled, kind "device" or "server". */

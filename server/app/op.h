@@ -37,7 +37,7 @@ struct pag_app {
     uint64_t
         full[PAG_FULL_SLOTS]; /* products with too many unproven devices: hash of the id, second it ends */
     uint32_t told[PAG_FULL_SLOTS]; /* hour of the last event about it */
-    bool twin_lock; /* of twin: held for a few instructions */
+    bool twin_lock;                /* of twin: held for a few instructions */
     struct pag_twin twin[PAG_TWINS];
     bool serve_lock; /* of serve: as twin_lock */
     struct pag_serve_slot serve[PAG_SERVE_SLOTS];
@@ -120,8 +120,8 @@ enum pag_err pag_command_event(struct pag_store_tx *tx, const struct pag_command
 struct pag_native_result;
 enum pag_err pag_command_end(struct pag_store_tx *tx, struct pag_op *op, const char *device,
                              const struct pag_native_result *result);
-/* secureesp.c: a connected device that has nothing to do is told to fetch the image that is due; others have it
- * with their next status. Counts in *d and writes its row then. */
+/* secureesp.c: a connected device that has nothing to do is told to fetch the image that is due; others have
+ * it with their next status. Counts in *d and writes its row then. */
 enum pag_err pag_secureesp_tell(struct pag_store_tx *tx, struct pag_arena *arena, struct pag_device *d);
 /* A command of the server's own for a day, with its event; counts in *d and writes its row. */
 enum pag_err pag_secureesp_queue(struct pag_store_tx *tx, struct pag_device *d, enum pag_command_kind kind);
@@ -155,8 +155,8 @@ bool pag_suspect_due(struct pag_app *app, const char *device);
 enum pag_err pag_suspect_event(struct pag_store_tx *tx, const struct pag_device *d, const char *mac,
                                const char *owner);
 
-/* It asks from two addresses in turn, again and again within an hour: two devices may say one MAC. Any thread;
- * devices of one slot push each other out. */
+/* It asks from two addresses in turn, again and again within an hour: two devices may say one MAC. Any
+ * thread; devices of one slot push each other out. */
 bool pag_suspect_twin(struct pag_app *app, const char *device, const char *address);
 enum pag_err pag_twin_event(struct pag_store_tx *tx, const struct pag_device *d, const char *address);
 

@@ -4,10 +4,10 @@
 #include <string.h>
 
 static const struct pag_span *const steps[] = {
-    &pag_asset__0001_slice_sql, &pag_asset__0002_sweep_sql,      &pag_asset__0003_judge_sql,
-    &pag_asset__0004_shown_sql, &pag_asset__0005_signatures_sql, &pag_asset__0006_secureesp_sql,
-    &pag_asset__0007_field_sql, &pag_asset__0008_relay_sql,
-    &pag_asset__0009_broker_sql,  &pag_asset__0010_enrollment_sql, &pag_asset__0011_clone_sql, &pag_asset__0012_command_sql,
+    &pag_asset__0001_slice_sql,      &pag_asset__0002_sweep_sql,      &pag_asset__0003_judge_sql,
+    &pag_asset__0004_shown_sql,      &pag_asset__0005_signatures_sql, &pag_asset__0006_secureesp_sql,
+    &pag_asset__0007_field_sql,      &pag_asset__0008_relay_sql,      &pag_asset__0009_broker_sql,
+    &pag_asset__0010_enrollment_sql, &pag_asset__0011_clone_sql,      &pag_asset__0012_command_sql,
 };
 
 uint32_t pag_migrate_newest(void)

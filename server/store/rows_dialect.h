@@ -36,7 +36,8 @@ struct pag_sealed_key {
 enum pag_err pag_sealed_key_put(struct pag_db *db, const struct pag_sealed_key *k);
 enum pag_err pag_sealed_key_get(struct pag_db *db, struct pag_arena *arena, const char *device,
                                 struct pag_sealed_key *out);
-/* Only the first of two parallel fetches erases it. PAG_E_CONFLICT: the other did, or there is a newer one. */
+/* Only the first of two parallel fetches erases it. PAG_E_CONFLICT: the other did, or there is a newer one.
+ */
 enum pag_err pag_sealed_key_erase(struct pag_db *db, const struct pag_sealed_key *k);
 
 #endif

@@ -83,7 +83,7 @@ struct fake_server {
     bool claim_used;
     char claim[PAG_CLAIM_MAX + 1]; /* as it came */
     uint32_t enrolled, turned_away;
-    const char *broker; /* told to who enrols; NULL: none */
+    const char *broker;                                      /* told to who enrols; NULL: none */
     void (*on_enroll)(struct fake *f, struct pag_span body); /* answers instead; NULL: the claim counts */
 };
 

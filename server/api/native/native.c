@@ -396,8 +396,7 @@ static void renew(struct pag_device_call *d, struct enrolling *e)
     if (!within_limits(d)) {
         return;
     }
-    e->renew =
-        (struct pag_renew_in){ .device = d->identity, .peer = d->req->peer, .csr = e->in.enroll.csr };
+    e->renew = (struct pag_renew_in){ .device = d->identity, .peer = d->req->peer, .csr = e->in.enroll.csr };
     pag_app_renew(&d->call, &e->renew, &e->out);
 }
 

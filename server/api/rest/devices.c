@@ -1,5 +1,4 @@
 /* Devices and their commands. */
-#include "server/app/clones.h"
 #include "server/app/devices.h"
 
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "core/command.h"
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
+#include "server/app/clones.h"
 
 static json_t *render_row(const struct pag_device_row *row)
 {

@@ -107,8 +107,8 @@ extern const struct pag_rest_route pag_rest_enrollment_routes[];
 extern const struct pag_rest_route pag_rest_admin_routes[];
 extern const struct pag_rest_route pag_rest_relay_routes[];
 extern const size_t pag_rest_relay_route_n;
-extern const size_t pag_rest_server_route_n, pag_rest_mount_route_n, pag_rest_product_route_n, pag_rest_release_route_n,
-    pag_rest_device_route_n, pag_rest_enrollment_route_n, pag_rest_admin_route_n;
+extern const size_t pag_rest_server_route_n, pag_rest_mount_route_n, pag_rest_product_route_n,
+    pag_rest_release_route_n, pag_rest_device_route_n, pag_rest_enrollment_route_n, pag_rest_admin_route_n;
 
 /* dialect.c: adds what a device says of itself (secureESP8266) to its row. */
 void pag_rest_said(struct pag_rest *r, const char *device, json_t *o);
