@@ -25,7 +25,8 @@ PEERS = ["clang", "clang-format", "clang-tidy", "curl", "mosquitto", "mosquitto_
 # The whole suite ends with the table of `make compat`: the same tests, run once. A part of it has no whole table.
 PYTEST = f"PAG_BUILD=build/dev PYTHONPATH=tests/compat {PY} -m pytest -q -n {2 * int(JOBS)} --dist loadfile --durations=10"
 SYSTEM = f"{PYTEST} -p table tests/system tests/compat"
-SLOW = "test_demo test_sim test_agent_mutants test_broker test_server_gaps test_security_tls"
+SLOW = ("test_demo test_sim test_sim_personalities test_rotation test_agent_mutants test_broker test_broker_password "
+        "test_server_gaps test_security_tls test_relay test_push test_fs_image").split()
 
 # name, in --quick (False, True, or a shorter command), command. Commands run with sh in the root of the checkout.
 SUITES = [
@@ -36,7 +37,8 @@ SUITES = [
     ("c tests", True, f"ctest --preset dev -j {JOBS} -V"),
     ("vectors", True, f"{PY} tests/vectors/read_vectors.py"),
     ("docs", True, f"{PY} -m pytest -q tests/docs"),
-    ("system", f"{PYTEST} tests/system tests/compat" + "".join(f" --ignore tests/system/{n}.py" for n in SLOW.split()), SYSTEM),
+    ("system", f"{PYTEST} tests/system tests/compat" + "".join(f" --ignore tests/system/{n}.py" for n in SLOW), SYSTEM),
+    ("tidy", False, f"python3 tools/tidy.py --build build/dev --jobs {JOBS}"),
     ("device", False, "make -s device"),
     ("demo", False, "./run --demo --exit </dev/null"),
     ("crash-test", False, f"{PY} tests/crash/crash_test.py --build build/dev --kills 15"),
