@@ -100,6 +100,9 @@ static const char *parse_text(const struct pag_ini_key *key, const char *value, 
         if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
             return "holds a control character";
         }
+        if (value[i] == ';' && (i == 0 || value[i - 1] == ' ')) {
+            return "holds a ; where a file begins a comment";
+        }
     }
     memset(out, 0, key->size); /* n is less than it: a zero follows */
     memcpy(out, value, n);     /* NOLINT(bugprone-not-null-terminated-result) */

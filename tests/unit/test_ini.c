@@ -89,6 +89,7 @@ static void mistakes_are_refused_with_their_line_and_a_hint(void **state)
     refused("port = 1\n", 1, "before the first [section]");
     refused("[console]\nport\n", 2, "neither a [section] nor key");
     refused("[console]\nport 8443\n", 2, "neither a [section] nor key");
+    refused("[server]\ndata =;./var\n", 2, "begins a comment"); /* printed with a blank it would be one */
 }
 
 static void a_line_too_long_is_refused_not_cut(void **state)
