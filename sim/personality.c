@@ -52,14 +52,19 @@ static const struct pag_sim_personality rows[] = {
       .stall_ms = 5000 },
     { "esp-idf-5.5", "esp_https_ota 5.5, resumes, reads 304", PAG_SIM_F_IDF, 505, MBEDTLS, .first_ms = 5000,
       .stall_ms = 5000 },
+    { "native_ota_example", "native_ota_example of ESP-IDF 5.3", PAG_SIM_F_IDF, 503, .any_status = true,
+      MBEDTLS, .first_ms = 5000, .stall_ms = 5000 },
     { "secureesp8266-f", "secureESP8266 00.00.08.f", PAG_SIM_F_SECUREESP, 206, .early = true, BEARSSL,
       .record_max = WHOLE, .first_ms = 5000, .stall_ms = 5000 },
     { "secureesp8266-i", "secureESP8266 00.00.08.i", PAG_SIM_F_SECUREESP, 206, BEARSSL, .record_max = WHOLE,
       .first_ms = 5000, .stall_ms = 5000 },
-    { "tasmota", "Tasmota ESP8266 13.4", PAG_SIM_F_TASMOTA, 207, AXTLS, .first_ms = 8000, .stall_ms = 16000 },
+    { "tasmota-8.1", "Tasmota ESP8266 8.1", PAG_SIM_F_TASMOTA, 207, AXTLS, .attempts = 10, .first_ms = 8000,
+      .stall_ms = 16000 },
+    { "tasmota", "Tasmota ESP8266 13.4", PAG_SIM_F_TASMOTA, 207, AXTLS, .attempts = 5, .first_ms = 8000,
+      .stall_ms = 16000 },
     { "tasmota-1m", "Tasmota ESP8266 13.4, 1 MB of flash: goes over -minimal", PAG_SIM_F_TASMOTA, 207, AXTLS,
-      .free_max = 40960, .first_ms = 8000, .stall_ms = 16000 },
-    { "tasmota32", "Tasmota ESP32 13.4", PAG_SIM_F_TASMOTA, 200, MBEDTLS, .plain_only = true,
+      .attempts = 5, .free_max = 40960, .first_ms = 8000, .stall_ms = 16000 },
+    { "tasmota32", "Tasmota ESP32 13.4", PAG_SIM_F_TASMOTA, 200, MBEDTLS, .plain_only = true, .attempts = 5,
       .first_ms = 8000, .stall_ms = 16000 },
     { "esphome", "ESPHome http_request 2024.10", PAG_SIM_F_ESPHOME, 207, .one_tls = true, .blind = true,
       .mfln = 512, .record_max = 512, .flash_ms = SLOW, .first_ms = 4500, .stall_ms = 4500 },
@@ -89,7 +94,7 @@ const struct pag_sim_personality *pag_sim_personality_find(struct pag_span name)
 void pag_sim_personality_list(FILE *to)
 {
     for (size_t i = 0; i < ROWS; i++) {
-        (void)fprintf(to, "%-16s %s%s\n", rows[i].name, rows[i].client,
+        (void)fprintf(to, "%-18s %s%s\n", rows[i].name, rows[i].client,
                       rows[i].plain_only ? " (plain HTTP only)" : "");
     }
 }

@@ -33,7 +33,9 @@ struct pag_sim_personality {
     bool plain_only;      /* its TLS is too old for any server of today */
     bool one_tls;         /* memory for one TLS connection at a time */
     bool blind;           /* checks no certificate */
+    bool any_status;      /* takes the body of any answer for an image */
     bool readings;        /* its application sends them over MQTT when it has a certificate */
+    uint8_t attempts;     /* Tasmota: at one upgrade; from the middle on for the packed file */
     uint32_t free_max;    /* room for a sketch beside a full one; 0: the slot */
     uint16_t mfln;        /* maximum fragment length it asks for; 0: does not ask */
     uint32_t record_max;  /* bytes of a TLS record that its memory holds */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "core/bytes.h"
+#include "sim/scripts.h"
 
 enum { KEEPALIVE_S = 30, SKETCH_KEEPALIVE_S = 15, RSSI_DBM = -65, HEAP = 13512 };
 
@@ -87,13 +88,12 @@ static bool tasmota_discovery(const struct pag_sim_device *d, char *topic, size_
 static bool tasmota_version(const struct pag_sim_device *d, char *topic, size_t topic_cap, char *text,
                             size_t text_cap)
 {
-    const struct pag_sim_client *c = d->body;
     (void)snprintf(topic, topic_cap, "stat/%s/STATUS2", d->user->topic);
     (void)snprintf(text, text_cap,
                    "{\"StatusFWR\":{\"Version\":\"%s(%s)\",\"BuildDateTime\":\"2026-01-01T00:00:00\","
                    "\"Core\":\"2_7_4_9\","
                    "\"SDK\":\"2.2.2-dev(38a443e)\",\"CpuFrequency\":80,\"Hardware\":\"ESP8266EX\"}}",
-                   d->now.version, c->is_stand_in ? "minimal" : "tasmota");
+                   d->now.version, pag_sim_tasmota_build(d));
     return false;
 }
 

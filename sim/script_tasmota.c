@@ -7,12 +7,20 @@
 #include "sim/scripts.h"
 
 /*
- * Tasmota: OtaUrl and Upgrade come over MQTT. Five attempts, the second half of them for the packed file;
+ * Tasmota: OtaUrl and Upgrade come over MQTT. Some attempts, the second half of them for the packed file;
  * what does not fit is reached over a smaller image of the same version, called -minimal, which asks for the
- * first one again.
+ * first one again. An ESP32 has one slot: it restarts into its factory image, called safeboot, and that asks;
+ * never for a packed file.
  */
 
-enum { ATTEMPTS = 5, PACKED_FROM = ATTEMPTS / 2 };
+const char *pag_sim_tasmota_build(const struct pag_sim_device *d)
+{
+    const struct pag_sim_client *c = d->body;
+    if (d->who->esp32) {
+        return c->is_stand_in ? "safeboot" : "tasmota32";
+    }
+    return c->is_stand_in ? "minimal" : "tasmota";
+}
 
 /* "…/tasmota-DE.bin.gz" becomes "…/tasmota-minimal.bin.gz". */
 void pag_sim_tasmota_minimal(const char *url, char *out, size_t cap)
@@ -36,7 +44,7 @@ static enum pag_err ask(struct pag_sim_device *d)
     struct pag_sim_client *c = d->body;
     char version[PAG_VERSION_MAX + 16];
     struct pag_buf out = { c->fetch.wire, 0, sizeof(c->fetch.wire) };
-    const bool packed = c->step >= PACKED_FROM && strstr(c->extra, ".gz") == NULL;
+    const bool packed = !d->who->esp32 && c->step >= d->who->attempts / 2U && strstr(c->extra, ".gz") == NULL;
     (void)snprintf(c->path, sizeof(c->path), "%.190s%s", c->extra, packed ? ".gz" : "");
     if (c->detour) { /* told that it does not fit */
         char minimal[PAG_SIM_PATH_MAX];
@@ -44,8 +52,7 @@ static enum pag_err ask(struct pag_sim_device *d)
         memcpy(c->path, minimal, sizeof(minimal));
     }
     struct pag_sim_update_ask about = pag_sim_client_about(d);
-    (void)snprintf(version, sizeof(version), "%s(%s)", d->now.version,
-                   c->is_stand_in ? "minimal" : "tasmota");
+    (void)snprintf(version, sizeof(version), "%s(%s)", d->now.version, pag_sim_tasmota_build(d));
     about.version = version;
     const enum pag_err err = pag_sim_update_request(&out, &about);
     c->fetch.wire_n = out.n;
@@ -71,11 +78,12 @@ static enum pag_sim_next head(struct pag_sim_device *d)
     if (verdict == PAG_SIM_UPDATE_NONE) {
         return PAG_SIM_NEXT_CURRENT;
     }
-    if ((verdict == PAG_SIM_UPDATE_SPACE || verdict == PAG_SIM_UPDATE_FLASH_SIZE) && !c->detour) {
+    const bool no_room = verdict == PAG_SIM_UPDATE_SPACE || verdict == PAG_SIM_UPDATE_FLASH_SIZE;
+    if (no_room && !c->detour && !d->who->esp32) {
         c->detour = true; /* the detour */
         return PAG_SIM_NEXT_ASK;
     }
-    return c->step + 1 < ATTEMPTS ? PAG_SIM_NEXT_ASK : give_up(d, verdict);
+    return c->step + 1 < d->who->attempts ? PAG_SIM_NEXT_ASK : give_up(d, verdict);
 }
 
 static void restarted(struct pag_sim_device *d)
@@ -85,11 +93,13 @@ static void restarted(struct pag_sim_device *d)
     c->detour = false;
 }
 
-/* The minimal image goes for what it stands in for, by itself. */
+/* A stand-in goes for what it stands in for, by itself. */
 static void told(struct pag_sim_device *d)
 {
     struct pag_sim_client *c = d->body;
-    if (c->is_stand_in) {
+    if (c->detour && d->who->esp32) {
+        pag_sim_client_restart(d); /* into safeboot */
+    } else if (c->is_stand_in) {
         if (c->phase == PAG_SIM_PHASE_IDLE) {
             pag_sim_client_begin(d);
         }
@@ -121,7 +131,11 @@ static void message(struct pag_sim_device *d, const struct pag_mqttc_packet *m)
         }
     } else if (pag_span_eq_nocase(word, "Upgrade") && c->phase == PAG_SIM_PHASE_IDLE && c->extra[0] != '\0' &&
                (pag_span_eq_str(m->payload, "1") || m->payload.n >= 3)) {
-        pag_sim_client_begin(d);
+        if (d->who->esp32 && !c->is_stand_in) {
+            c->detour = true; /* at its next message: what came with the command is acknowledged first */
+        } else {
+            pag_sim_client_begin(d);
+        }
     }
 }
 

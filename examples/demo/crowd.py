@@ -9,7 +9,7 @@ import old_images
 from installation import Failed, call, end, spawn
 
 SLOT_BYTES = 262144
-TASMOTAS = ("dc4f22000101", "dc4f22000102")
+TASMOTAS = ("dc4f22000101", "dc4f22000102", "dc4f22000103")
 ANONYMOUS = ("esphome", "web-tools")  # never say who they are or what they run
 
 
@@ -23,9 +23,10 @@ class Kind:
 KINDS = (
     Kind("plug", "esp8266", "d1mini", ("esp8266-2.3", "esp8266-2.4", "esp8266-2.5", "esp8266-2.6", "esp8266-2.7", "esp8266-3.0",
                                        "esp8266-3.1", "emonesp", "squix@/esp/firmware.php", "esphome", "web-tools", "detached"), 2),
-    Kind("cam", "esp32", "esp32cam", ("esp32-1.0", "esp32-2.0", "esp32-3.0", "esp-idf-4.4", "esp-idf-5.3", "esp-idf-5.5"), 3),
+    Kind("cam", "esp32", "esp32cam", ("esp32-1.0", "esp32-2.0", "esp32-3.0", "esp-idf-4.4", "esp-idf-5.3", "esp-idf-5.5",
+                                     "native_ota_example"), 3),
     Kind("measure", "esp8266", "d1mini", ("secureesp8266-f", "secureesp8266-i"), 4),
-    Kind("tasmota", "esp8266", "d1mini", ("tasmota", "tasmota-1m"), 5),
+    Kind("tasmota", "esp8266", "d1mini", ("tasmota", "tasmota-1m", "tasmota-8.1"), 5),
 )
 DEVICES = sum(len(kind.people) for kind in KINDS)
 

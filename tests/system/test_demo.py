@@ -53,7 +53,7 @@ def test_fleet_goes_from_one_signed_version_to_the_next():
     done = run("--demo", "--exit")
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.strip().splitlines()[-1]
-    assert re.fullmatch(r"demo: 72 devices, 67 confirmed, 4 refused as they must, 1 went back", last)
+    assert re.fullmatch(r"demo: 74 devices, 69 confirmed, 4 refused as they must, 1 went back", last)
 
 
 def test_second_run_in_the_same_folder_brings_the_same_fleet_to_the_next_version(tmp_path):

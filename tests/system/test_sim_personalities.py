@@ -1,11 +1,14 @@
 """pagurus-sim as every client that exists already, against a real server: each comes to the new version and the server
 knows it, with the limits that the real ones have (docs/operating/simulator.md)."""
 
+import http.client
+import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -49,6 +52,7 @@ ESP32 = [
     who("esp-idf-4.4", "esp_https_ota", "4.4"),
     who("esp-idf-5.3", "esp_https_ota", "5.3", "HEAD and ranges"),
     who("esp-idf-5.5", "esp_https_ota", "5.5", "goes on where it broke off"),
+    who("native_ota_example", "native_ota_example", "5.3"),
 ]
 ANONYMOUS = ("esphome", "web-tools")  # say nothing about themselves
 
@@ -70,14 +74,14 @@ class Bench:
         path.write_bytes(data)
         return path
 
-    def fleet(self, product, images, people, *more, seconds=60, code=0):
+    def fleet(self, product, images, people, *more, seconds=60, code=0, plain=None):
         """Runs it; {personality: [device …]} of the report."""
         self.seed += 1
         server, report = self.server, self.folder / f"report-{self.seed}.json"
         claim = server.rest("POST", "/enrollment/codes", {"product": product, "uses": 1000, "ttl_s": 600})["code"]
         words = [SIM, "run", "--server", f"https://localhost:{server.ports['device']}", "--ca", server.data / "ca" / "root.pem", "--product",
-                 product, "--claim-code", claim, "--plain-url", f"http://127.0.0.1:{server.ports['legacy']}", "--profile", "quick", "--poll", 1,
-                 "--fast", "--until", "confirmed", "--seconds", seconds, "--seed", self.seed, "--report-file", report, *more]
+                 product, "--claim-code", claim, "--plain-url", f"http://127.0.0.1:{plain or server.ports['legacy']}", "--profile", "quick",
+                 "--poll", 1, "--fast", "--until", "confirmed", "--seconds", seconds, "--seed", self.seed, "--report-file", report, *more]
         for path in images:
             words += ["--image", path]
         for one in people:
@@ -125,7 +129,7 @@ def plug(bench):
 def cam(bench):
     bench.owner("cam", "esp32", "esp32cam").publish("2.0.0", esp32_image.image("cam", "2.0.0"))
     old = [bench.file("cam-1.0.0.bin", esp32_image.image("cam", "1.0.0"))]
-    return bench.fleet("cam", old, [p.values[0] for p in ESP32], "--hardware", "esp32cam", "--faults", "link-loss=6")
+    return bench.fleet("cam", old, [p.values[0] for p in ESP32], "--hardware", "esp32cam", "--faults", f"link-loss={len(ESP32)}")
 
 
 def came(bench, fleet, name):
@@ -245,6 +249,102 @@ def test_tasmota_is_told_and_goes_over_minimal_where_it_must(bench):
     assert found["tasmota"][0]["trail"] == ["13.4.0"] and found["tasmota-1m"][0]["trail"] == ["13.4.0", "13.4.0"]
     for (device,) in found.values():
         bench.confirmed(device, "13.4.0")
+
+
+def tasmotas(bench, product, otaurl, people, macs, old, *more, **how):
+    server = bench.server
+    url = f"http://127.0.0.1:{server.ports['legacy']}/files/{product}/{otaurl}"
+    server.rest("PATCH", f"/products/{product}/dialect", {"dialect": "tasmota", "settings": {"otaurl": url}})
+    return bench.fleet(product, [bench.file(f"{product}-12.bin", old)], people, "--mqtt-url",
+                       f"mqtt://localhost:{server.ports['mqtt_plain']}", "--mqtt-users", users(bench, product, macs), *more, **how)
+
+
+class Between(http.server.ThreadingHTTPServer):
+    """Notes what is asked, answers 404 to the first `misses` requests, and hands the others on."""
+
+    def __init__(self, port, misses):
+        super().__init__(("127.0.0.1", 0), Handed)
+        self.port, self.misses, self.asked = port, misses, []
+
+
+class Handed(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        seen = self.server
+        seen.asked.append((self.path.rsplit("/", 1)[1], self.headers.get("x-ESP32-version") or self.headers.get("x-ESP8266-version")))
+        if len(seen.asked) <= seen.misses:
+            self.send_error(404)
+            return
+        link = http.client.HTTPConnection("127.0.0.1", seen.port, timeout=20)
+        link.request("GET", self.path, headers=dict(self.headers))
+        reply = link.getresponse()
+        body = reply.read()
+        link.close()
+        self.send_response(reply.status)
+        for name in ("Content-Length", "x-MD5"):
+            if reply.headers[name]:
+                self.send_header(name, reply.headers[name])
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def between(bench):
+    made = []
+
+    def make(misses):
+        one = Between(bench.server.ports["legacy"], misses)
+        made.append((one, threading.Thread(target=one.serve_forever, daemon=True)))
+        made[-1][1].start()
+        return one
+    yield make
+    for one, thread in made:
+        one.shutdown()
+        thread.join()
+        one.server_close()
+
+
+@client("Tasmota ESP8266", "8.1", "its tenth attempt, in the simulator")
+def test_tasmota_8_1_asks_ten_times_and_from_the_sixth_for_the_packed_file(bench, between):
+    shelf = legacy.Shelf(bench.server, "tas8", plain_http=True)
+    full = esp8266.arduino("tas8", "13.4.0", filler=60000)
+    shelf.publish("13.4.0", firmware=(full, {"file": "tasmota.bin"}), firmware_gz=(legacy.packed(full), {"file": "tasmota.bin.gz"}))
+    way = between(9)
+    found = tasmotas(bench, "tas8", "tasmota.bin", ["tasmota-8.1"], ["dc4f22000201"], esp8266.arduino("tas8", "8.1.0", filler=SMALL),
+                     seconds=90, plain=way.server_port)
+    (device,) = found["tasmota-8.1"]
+    assert [name for name, _ in way.asked] == ["tasmota.bin"] * 5 + ["tasmota.bin.gz"] * 5
+    assert device["trail"] == ["13.4.0"] and {version for _, version in way.asked} == {"8.1.0(tasmota)"}
+    bench.confirmed(device, "13.4.0")
+
+
+@client("Tasmota ESP32", "13.4", "its way over safeboot, in the simulator")
+def test_tasmota32_restarts_into_safeboot_and_asks_from_there(bench, between):
+    shelf = legacy.Shelf(bench.server, "tas32s", "esp32", ("devkit",), plain_http=True)
+    shelf.publish("13.4.0", firmware=(legacy.esp32(version="13.4.0"), {"file": "tasmota32.bin"}))
+    way = between(4)
+    found = tasmotas(bench, "tas32s", "tasmota32.bin", ["tasmota32"], ["dc4f22000301"], legacy.esp32(version="12.0.0"), "--hardware",
+                     "devkit", seconds=90, plain=way.server_port)
+    (device,) = found["tasmota32"]
+    assert way.asked == [("tasmota32.bin", "12.0.0(safeboot)")] * 5
+    assert device["trail"] == ["13.4.0"] and device["counts"]["resets"] == 2
+    bench.confirmed(device, "13.4.0")
+
+
+# ---- native_ota_example ------------------------------------------------------------------------------------------------
+
+@client("native_ota_example", "5.3", "takes a page that says 404 for an image, in the simulator")
+def test_native_ota_example_reads_an_error_page_as_an_image_and_comes_by_one_get(bench, between):
+    bench.owner("page", "esp32", "esp32cam").publish("2.0.0", esp32_image.image("page", "2.0.0"))
+    old = [bench.file("page-1.0.0.bin", esp32_image.image("page", "1.0.0"))]
+    way = between(1)
+    found = bench.fleet("page", old, ["native_ota_example"], "--hardware", "esp32cam", "--legacy-url", f"http://127.0.0.1:{way.server_port}")
+    (device,) = found["native_ota_example"]
+    assert device["counts"]["refusals"] == 1 and device["trail"] == ["2.0.0"]
+    assert [name.partition("&")[0] for name, _ in way.asked][:2] == ["firmware.bin?tag=1.0.0"] * 2
+    bench.confirmed(device, "2.0.0")
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------
