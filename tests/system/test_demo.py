@@ -73,7 +73,9 @@ def test_second_run_in_the_same_folder_brings_the_same_fleet_to_the_next_version
 def test_however_it_ends_nothing_is_left_running_and_the_next_run_starts_afresh(tmp_path, how):
     data = tmp_path / "var"
     with subprocess.Popen([*DEMO, "--exit", "--data", data, "--devices", "20"], stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as demo:
+                          stderr=subprocess.DEVNULL,
+                          # a suite that was started in the background ignores SIGINT, and so would its children
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as demo:
         wait(lambda: (data / "demo/fleet.log").exists(), 60)
         below = children(demo.pid)
         assert len(below) >= 3  # daemon, broker, fleet
