@@ -194,6 +194,22 @@ static bool has_longer_name(const char *prefix)
     return false;
 }
 
+/* Blanks behind a value may be tabs (RFC 9110 5.6.3); http-parser takes none behind a length. */
+static bool has_tab_behind(const char *name)
+{
+    for (size_t i = 0; i < request.header_n; i++) {
+        const struct pag_http_header *h = &request.header[i];
+        const uint8_t *at = h->value.p + h->value.n; /* its line ends in the same buffer */
+        while (*at == ' ') {
+            at++;
+        }
+        if (pag_span_eq_nocase(h->name, name) && *at == '\t') {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Accepted here, refused by http-parser 2.9 for a reason that cannot make two readings of one message. */
 static bool peer_is_stricter(const http_parser *p)
 {
@@ -213,7 +229,8 @@ static bool peer_is_stricter(const http_parser *p)
     case HPE_INVALID_TRANSFER_ENCODING:
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_CONTENT_LENGTH:
-        return in_trailer || has_longer_name("transfer-encoding") || has_longer_name("content-length");
+        return in_trailer || has_longer_name("transfer-encoding") || has_longer_name("content-length") ||
+               has_tab_behind("content-length");
     default:
         return false;
     }
