@@ -8,6 +8,9 @@
 #include "server/api/rest/render.h"
 #include "server/api/rest/rest.h"
 
+/* A release is 10 kB with its images and manifests: a page of a thousand would not fit a request's memory. */
+enum { PAGE_MAX = 200 };
+
 static void list(struct pag_rest *r)
 {
     struct pag_release_list out = { .item = NULL };
@@ -19,6 +22,7 @@ static void list(struct pag_rest *r)
     if (q.limit == 0) {
         return;
     }
+    q.limit = q.limit < PAGE_MAX ? q.limit : PAGE_MAX;
     const char *bound = pag_arena_printf(r->req->arena, "%s&%s", q.product != NULL ? q.product : "",
                                          q.state != NULL ? q.state : "");
     if (bound == NULL || !pag_rest_cursor(r, bound, &q.after)) {
