@@ -12,7 +12,7 @@ run_packages="ca-certificates ccache cmake curl gcc libcurl4-openssl-dev libc6-d
   libmosquitto-dev libsqlite3-dev libssl-dev make mosquitto mosquitto-dev ninja-build openssl pkg-config procps
   python3 zlib1g-dev gcc-xtensa-lx106 binutils-xtensa-lx106"
 check_packages="chromium clang clang-format clang-tidy gcovr gcc-riscv64-unknown-elf git iproute2 libbearssl-dev libclang-rt-14-dev libcmocka-dev
-  libhttp-parser-dev libmbedtls-dev mosquitto-clients nginx-light python3-venv scdoc shellcheck wget wrk"
+  libhttp-parser-dev libmbedtls-dev mosquitto-clients nginx-light python3-venv rabbitmq-server scdoc shellcheck wget wrk"
 python_packages="esp-idf-nvs-partition-gen==0.3.0 esptool==5.6.0 h11==0.16.0 littlefs-python==0.19.0 pytest==9.2.0 pytest-xdist==3.8.0 cryptography==50.0.2"
 
 what=${1:-check}
